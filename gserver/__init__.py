@@ -1,0 +1,28 @@
+"""gserver: a gevent server for blocking Python, WSGI and Lite.
+
+``Server`` and ``Config`` run a server from a program, ``Worker`` is the gunicorn worker class.
+They are imported when they are first used, so that application code can import `gserver.api`
+without gevent.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gserver.config import Config as Config
+    from gserver.server import Server as Server
+    from gserver.worker import Worker as Worker
+
+__all__ = ["Config", "Server", "Worker", "__version__"]
+
+__version__ = "0.1.0"
+
+_MODULES = {"Config": "gserver.config", "Server": "gserver.server", "Worker": "gserver.worker"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,105 @@
+"""One coarse timer for everything that has a deadline.
+
+A timer object for each request would cost more than the request; one pass over all connections
+and blocked greenlets every half second costs nothing that shows. So every timeout is late by up
+to one tick. `Clock.wait` runs in greenlets, everything else in the hub.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any, Protocol
+
+from gevent import getcurrent
+from gevent.hub import Hub
+
+NEVER = float("inf")
+
+
+class Expiring(Protocol):
+    """What the clock watches: it has a deadline and knows what to do when that has passed."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """Act on the missed deadline; runs in the hub and must not block."""
+
+
+class Clock:
+    """The time, the Date field, and whose deadline has passed.
+
+    Attributes:
+        now: `time.monotonic()` of the last tick; reading it costs no system call.
+        date: The Date field line of this second (RFC 9110 6.6.1).
+        server: The Server field line, or nothing.
+        head_end: Both of them and the empty line that ends a head.
+    """
+
+    def __init__(self, hub: Hub, period: float, server: str) -> None:
+        self.now = time.monotonic()
+        self.watched: set[Expiring] = set()
+        self._hub = hub
+        self._alarms: dict[Any, tuple[float, Callable[[], None]]] = {}
+        self._second = 0
+        self.server = f"Server: {server}\r\n".encode("latin-1") if server else b""
+        self._stamp()
+        self._timer = hub.loop.timer(period, period, ref=False)
+        self._timer.start(self._tick)
+
+    def after(self, seconds: float) -> float:
+        """Return the deadline of a timeout that starts now; 0 means that there is none."""
+        return self.now + seconds if seconds else NEVER
+
+    def stop(self) -> None:
+        """Stop ticking; nothing expires from here on."""
+        self._timer.stop()
+        self._timer.close()
+
+    def wait(self, watcher: Any, deadline: float, error: Callable[[], BaseException]) -> None:
+        """Block this greenlet until `watcher` fires.
+
+        It may also return early, so look again afterwards.
+
+        Raises:
+            BaseException: What `error` makes, once `deadline` has passed.
+        """
+        greenlet = getcurrent()
+        self._alarms[greenlet] = (deadline, lambda: greenlet.throw(error()))
+        watcher.start(greenlet.switch)
+        try:
+            self._hub.switch()
+        finally:
+            watcher.stop()
+            del self._alarms[greenlet]
+
+    def set_alarm(self, key: object, seconds: float, ring: Callable[[], None]) -> None:
+        """Call `ring` in the hub after `seconds`, and again after each further period."""
+
+        def again() -> None:
+            self._alarms[key] = (self.now + seconds, again)
+            ring()
+
+        self._alarms[key] = (time.monotonic() + seconds, again)
+
+    def cancel_alarm(self, key: object) -> None:
+        """Forget what `set_alarm` was told."""
+        self._alarms.pop(key, None)
+
+    def _stamp(self) -> None:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self.date = f"Date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
+            self.head_end = self.server + self.date + b"\r\n"
+
+    def _tick(self) -> None:
+        self.now = now = time.monotonic()
+        self._stamp()
+        for expiring in [one for one in self.watched if one.deadline < now]:
+            expiring.expire()
+        for key, (deadline, ring) in list(self._alarms.items()):
+            # Looked up again: an alarm that rang just now may have cancelled this one.
+            if deadline < now and key in self._alarms:
+                ring()

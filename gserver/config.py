@@ -1,0 +1,278 @@
+"""Config: every option of the server once, with its unit, its default and the reason.
+
+The command line, the TOML file and the GSERVER_* variables derive from this dataclass (see
+`gserver.cli`); a program passes keyword arguments. Where gunicorn has the option, it has
+gunicorn's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gserver.api.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+COMBINED = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+"""The combined log format of Apache, in gunicorn's atoms."""
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+def _option(
+    default: Any, help: str, metavar: str | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    metadata = {"help": help, "metavar": metavar, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The options of a server; immutable.
+
+    Times are in seconds and 0 switches a timeout off; sizes are in bytes.
+
+    Raises:
+        ConfigError: A value has the wrong type or is out of range.
+    """
+
+    # -- where to listen -------------------------------------------------------------------
+    bind: tuple[str, ...] = _option(
+        ("127.0.0.1:8000",),
+        "where to listen: HOST:PORT, unix:PATH or fd://N; repeatable. With http:// or https:// "
+        "in front, one server listens in clear and with TLS at once",
+        "ADDRESS",
+    )
+    backlog: int = _option(2048, "connections that the kernel queues until they are accepted")
+    reuse_port: bool = _option(
+        False, "set SO_REUSEPORT, so that several processes share one address"
+    )
+    worker_connections: int = _option(
+        # An idle connection costs about 2 KiB: this bounds descriptors rather than memory.
+        16384,
+        "connections open at once; more wait in the backlog",
+    )
+
+    # -- TLS -------------------------------------------------------------------------------
+    certfile: str | None = _option(None, "TLS certificate chain (PEM); switches TLS on", "FILE")
+    keyfile: str | None = _option(None, "private key of the certificate (PEM)", "FILE")
+    ca_certs: str | None = _option(None, "CA certificates that vouch for clients (PEM)", "FILE")
+    cert_reqs: str = _option(
+        "none",
+        "whether clients must show a certificate",
+        choices=("none", "optional", "required"),
+    )
+    ciphers: str | None = _option(None, "OpenSSL cipher list for TLS 1.2", "LIST")
+
+    # -- timeouts --------------------------------------------------------------------------
+    handshake_timeout: float = _option(10.0, "for the TLS handshake")
+    header_timeout: float = _option(
+        # A browser on a bad line needs a few seconds; a slow sender costs 2 KiB meanwhile.
+        20.0,
+        "for a request's header section, from its first byte to its last (408)",
+    )
+    body_timeout: float = _option(
+        30.0,
+        "that the application may wait for content, beyond what body_min_rate grants (408)",
+    )
+    body_min_rate: int = _option(
+        # Apache's mod_reqtimeout: body=20,MinRate=500.
+        500,
+        "bytes a second at which content must arrive while the application waits for it; "
+        "0 measures only the pauses",
+    )
+    keepalive: float = _option(
+        # Load balancers keep idle connections for 60 s: the server should not be first to close.
+        75.0,
+        "that an idle connection is kept open for the next request",
+    )
+    write_timeout: float = _option(60.0, "that a client may take none of the response")
+    request_timeout: float = _option(
+        0.0, "that a request may take in the application; past it 503 (off by default)"
+    )
+    graceful_timeout: float = _option(
+        30.0, "for running requests to finish once the server was told to stop"
+    )
+
+    # -- limits ----------------------------------------------------------------------------
+    limit_request_line: int = _option(8190, "bytes of the request target (414)")
+    limit_request_fields: int = _option(100, "header fields of a request (431)")
+    limit_request_field_size: int = _option(8190, "bytes of one header field (431)")
+    limit_request_head: int = _option(
+        # All of the above together would be 800 KB; Node.js allows 16 KiB, nginx 32 KiB.
+        65536,
+        "bytes of the whole header section (431)",
+    )
+    limit_request_body: int = _option(
+        # Content is streamed and costs no memory of the server's: what is too much is for the
+        # application to say.
+        0,
+        "bytes of content (413); 0 for no limit",
+    )
+    limit_unread_body: int = _option(
+        # What Go's net/http reads away before it gives up on the connection.
+        262144,
+        "bytes of content that are read away when the application did not want them, to keep "
+        "the connection; with more it is closed",
+    )
+    keepalive_requests: int = _option(
+        0, "requests on one connection, after which it is closed; 0 for no limit"
+    )
+    header_map: str = _option(
+        "drop",
+        "what to do with header names that contain an underscore, which an application cannot "
+        "tell from those with a hyphen",
+        choices=("drop", "refuse", "dangerous"),
+    )
+
+    # -- log -------------------------------------------------------------------------------
+    access_logfile: str = _option(
+        "auto",
+        "access log: a file, - for standard output, off, or auto: standard output if that is a "
+        "terminal",
+        "FILE",
+    )
+    access_logformat: str = _option(COMBINED, "format of the access log, in gunicorn's atoms")
+    log_level: str = _option(
+        "info",
+        "least severity that is logged",
+        choices=("debug", "info", "warning", "error", "critical"),
+    )
+
+    # -- the rest --------------------------------------------------------------------------
+    server_header: str = _option("gserver", "the Server field of responses; empty for none", "NAME")
+    multiprocess: bool = _option(
+        False, "tell applications that other processes serve too (wsgi.multiprocess)"
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bind, str):
+            object.__setattr__(self, "bind", (self.bind,))
+        object.__setattr__(self, "bind", tuple(self.bind))
+        for option in OPTIONS.values():
+            option.check(getattr(self, option.name))
+        if bool(self.keyfile) and not self.certfile:
+            raise ConfigError("keyfile without certfile: give the certificate too")
+        if not self.bind:
+            raise ConfigError("bind is empty: give at least one address")
+
+    def replace(self, changes: Mapping[str, Any]) -> Config:
+        """Return a copy with some options changed."""
+        return dataclasses.replace(self, **changes)
+
+
+class Option:
+    """One field of Config, as those who read values from text need it."""
+
+    def __init__(self, field: dataclasses.Field[Any], annotation: Any) -> None:
+        self.name = field.name
+        self.default = field.default
+        self.help: str = field.metadata["help"]
+        self.metavar: str | None = field.metadata["metavar"]
+        self.choices: tuple[str, ...] = field.metadata["choices"]
+        self.repeatable = typing.get_origin(annotation) is tuple
+        self.optional = isinstance(annotation, types.UnionType)
+        self.type: type = str if self.repeatable or self.optional else annotation
+
+    def check(self, value: Any) -> None:
+        """Raise `ConfigError` unless `value` is one for this option."""
+        if value is None and self.optional:
+            return
+        wanted = (int, float) if self.type is float else self.type
+        for one in value if self.repeatable else (value,):
+            if not isinstance(one, wanted) or (self.type is not bool and isinstance(one, bool)):
+                raise ConfigError(f"{self.name} must be {self._wanted()}, not {one!r}")
+            if self.choices and one not in self.choices:
+                raise ConfigError(
+                    f"{self.name} must be one of {', '.join(self.choices)}, not {one!r}"
+                )
+            if self.type in (int, float) and not 0 <= one < float("inf"):
+                raise ConfigError(f"{self.name} must be 0 or more, not {one!r}")
+
+    def parse(self, text: str) -> Any:
+        """Return the value that a text from command line or environment means."""
+        if self.type is bool:
+            if text.lower() in _TRUE | _FALSE:
+                return text.lower() in _TRUE
+        else:
+            try:
+                return self.type(text)
+            except ValueError:
+                pass
+        raise ConfigError(f"{self.name} must be {self._wanted()}, not {text!r}")
+
+    def _wanted(self) -> str:
+        return {
+            int: "a whole number",
+            float: "a number of seconds",
+            bool: "true or false",
+            str: "a text",
+        }[self.type]
+
+
+def _options() -> dict[str, Option]:
+    hints = typing.get_type_hints(Config)
+    return {one.name: Option(one, hints[one.name]) for one in dataclasses.fields(Config)}
+
+
+OPTIONS = _options()
+"""All options by name, in the order in which Config declares them."""
+
+
+def from_file(path: str) -> dict[str, Any]:
+    """Return the options in a TOML file.
+
+    Raises:
+        ConfigError: It cannot be read, or names an unknown option.
+    """
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as exc:
+        raise ConfigError(f"cannot read {path}: {exc.strerror}") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path} is not TOML: {exc}") from exc
+    for name, value in values.items():
+        if name not in OPTIONS:
+            raise ConfigError(f"{path}: unknown option {name}{_suggestion(name)}")
+        if OPTIONS[name].repeatable and isinstance(value, str):
+            values[name] = [value]
+    return values
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return the options in GSERVER_* variables; repeatable ones are separated by commas.
+
+    Raises:
+        ConfigError: A variable names no option, or its value does not fit.
+    """
+    values: dict[str, Any] = {}
+    for variable, text in environment.items():
+        if not variable.startswith("GSERVER_"):
+            continue
+        name = variable.removeprefix("GSERVER_").lower()
+        if name not in OPTIONS:
+            raise ConfigError(f"{variable}: unknown option {name}{_suggestion(name)}")
+        option = OPTIONS[name]
+        if option.repeatable:
+            values[name] = [option.parse(one.strip()) for one in text.split(",") if one.strip()]
+        else:
+            values[name] = option.parse(text)
+    return values
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(name.replace("-", "_"), OPTIONS, 1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,241 @@
+"""The handler: greenlets that run the application, and what becomes of its errors.
+
+The hub calls `dispatch` with each new Stream. A parked greenlet is switched to directly, and goes
+back to park when the response is out: no queue, no event and no new greenlet on the ordinary
+path. A greenlet begins each request with an empty contextvars context; `threading.local` data
+stays with the greenlet, as it stays with the threads of a pool.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import greenlet
+from gevent.hub import Hub
+from greenlet import GreenletExit
+
+from gserver.api.errors import (
+    Disconnected,
+    LocalProtocolError,
+    RemoteProtocolError,
+    RequestTimeout,
+)
+from gserver.api.lite import native
+from gserver.clock import Clock
+from gserver.fields import status_text
+from gserver.files import FileWrapper
+from gserver.stream import BODY, DONE, HEADERS, START, Stream
+
+logger = logging.getLogger("gserver.error")
+
+# Parked greenlets beyond these end instead: each keeps about 20 KiB of stack.
+_PARKED: Final = 128
+
+_PAGE: Final = (
+    "<!doctype html>\n<html lang=en>\n<title>{0}</title>\n<h1>{0}</h1>\n<p>{1}</p>\n</html>\n"
+)
+
+
+class Handler:
+    """Runs one application for every stream it is given.
+
+    Attributes:
+        run: Handles one stream in the worker's greenlet; hosts and options that need more than
+            the handler itself put their own around it before the server starts.
+    """
+
+    def __init__(
+        self, application: Callable[..., Any], hub: Hub, clock: Clock, request_timeout: float = 0
+    ) -> None:
+        self._application, self._lite = native(application)
+        self._hub = hub
+        self._clock = clock
+        self._request_timeout = request_timeout
+        self._parked: list[greenlet.greenlet] = []
+        self._greenlets: set[greenlet.greenlet] = set()
+        self.run: Callable[[Stream], None] = self._run_timed if request_timeout else self._run
+
+    @property
+    def active(self) -> int:
+        """How many requests are being handled."""
+        return len(self._greenlets) - len(self._parked)
+
+    def dispatch(self, stream: Stream) -> None:
+        """Run the application in a greenlet; called in the hub, returns when that blocks."""
+        try:
+            worker = self._parked.pop()
+        except IndexError:
+            worker = greenlet.greenlet(self._work, self._hub)
+            self._greenlets.add(worker)
+        worker.switch(stream)
+
+    def cut(self) -> None:
+        """Raise GreenletExit in every request that is being handled; called in the hub."""
+        for worker in self._greenlets.difference(self._parked):
+            worker.throw(GreenletExit)
+
+    # -- in the worker's greenlet ------------------------------------------------------------
+
+    def _work(self, stream: Stream) -> None:
+        me = greenlet.getcurrent()
+        parked = self._parked
+        run = self.run
+        try:
+            while True:
+                me.gr_context = None
+                run(stream)
+                if len(parked) >= _PARKED:
+                    break
+                parked.append(me)
+                stream = self._park()
+        finally:
+            self._greenlets.discard(me)
+
+    def _park(self) -> Stream:
+        """Wait for the next request."""
+        while True:
+            try:
+                stream: Stream | None = self._hub.switch()
+            except BaseException:
+                # A timeout that an earlier request left behind: nobody is there to take it.
+                logger.warning("a request left a timer behind", exc_info=True)
+                continue
+            if stream:
+                return stream
+
+    def _run_timed(self, stream: Stream) -> None:
+        me = greenlet.getcurrent()
+        seconds = self._request_timeout
+        self._clock.set_alarm(stream, seconds, lambda: me.throw(RequestTimeout(seconds)))
+        try:
+            self._run(stream)
+        finally:
+            self._clock.cancel_alarm(stream)
+
+    def _run(self, stream: Stream) -> None:
+        body: Any = None
+        try:
+            if self._lite:
+                body = self._call_lite(stream)
+            else:
+                body = self._application(stream.environ, stream.start_response)
+            # The ordinary response: one block, of the length announced or with none announced.
+            if (
+                type(body) is list
+                and len(body) == 1
+                and stream.state is HEADERS
+                and type(body[0]) is bytes
+                and (stream.length < 0 or stream.length == len(body[0]))
+                and stream.fields
+            ):
+                stream.respond(body[0])
+            else:
+                _send(stream, body)
+        except BaseException as exc:
+            self._failed(stream, exc)
+        if type(body) is not list:
+            self._close(body)
+        if stream.closers is not None:
+            stream.run_closers()
+        stream.finished()
+
+    def _call_lite(self, stream: Stream) -> Any:
+        result = self._application(stream.environ)
+        try:
+            status, headers, body = result
+        except (TypeError, ValueError):
+            raise LocalProtocolError(
+                f"a Lite application must return (status, headers, body), not {result!r:.100}"
+            ) from None
+        stream.start_response(status, headers)
+        return body
+
+    def _close(self, body: Any) -> None:
+        """Call the body's close(), which PEP 3333 wants in every case."""
+        close = getattr(body, "close", None)
+        if close is not None:
+            try:
+                close()
+            except BaseException:
+                # The response is out, or broken already; GreenletExit has done its work too.
+                logger.exception("close() of the response body failed")
+
+    # -- errors ------------------------------------------------------------------------------
+
+    def _failed(self, stream: Stream, exc: BaseException) -> None:
+        """Answer what the application raised: with a page while that is possible."""
+        environ = stream.environ
+        where = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}"
+        if isinstance(exc, Disconnected):
+            logger.debug("%s: %s", where, exc)
+            stream.abort()
+            return
+        if isinstance(exc, RemoteProtocolError):
+            logger.info("%s: %d %s", where, exc.status, exc)
+            code, text = exc.status, exc.reason
+        elif isinstance(exc, RequestTimeout):
+            logger.error("%s: %s", where, exc)
+            code, text = 503, "The request took too long."
+        elif isinstance(exc, GreenletExit):
+            logger.warning("%s: cut off, the server stops", where)
+            code, text = 503, "The server is stopping."
+        else:
+            logger.error("%s: error in the application", where, exc_info=exc)
+            code, text = 500, "The server could not answer this request."
+        if stream.state is START or stream.state is HEADERS:
+            self._error_page(stream, code, text)
+        else:
+            stream.abort()
+
+    def _error_page(self, stream: Stream, code: int, text: str) -> None:
+        status = status_text(code)
+        page = _PAGE.format(status, text).encode()
+        headers = [
+            ("Content-Type", "text/html; charset=utf-8"),
+            ("Content-Length", str(len(page))),
+        ]
+        stream.state = START
+        stream.length = -1
+        try:
+            stream.start_response(status, headers)
+            stream.respond(page)
+        except BaseException as exc:
+            logger.debug("the error page was not sent: %s", exc)
+            stream.abort()
+
+
+def _send(stream: Stream, body: Iterable[bytes]) -> None:
+    """Send the application's iterable."""
+    if isinstance(body, (str, bytes)):
+        # Either would be sent byte by byte, or fail at each character.
+        raise LocalProtocolError(f"the body must be an iterable of bytes, not {type(body).__name__}")
+    if isinstance(body, FileWrapper):
+        region = body.region()
+        if region is not None and stream.state is HEADERS and not stream.bodyless:
+            descriptor, offset, size = region
+            if stream.fields is not None and stream.length <= size:
+                stream.send_file(*region)
+                stream.end()
+                return
+    if stream.state is HEADERS and stream.length < 0:
+        # PEP 3333: a length of one lets the server tell the Content-Length.
+        try:
+            single = len(body) == 1  # type: ignore[arg-type]
+        except (TypeError, AttributeError, NotImplementedError):
+            single = False
+        if single:
+            for block in body:
+                if isinstance(block, bytes) and stream.fields is not None:
+                    stream.respond(bytes(block))
+                    return
+                stream.write(block)
+    for block in body:
+        if stream.length >= 0 and stream.sent + len(block) > stream.length:
+            # More than announced never reaches the wire (PEP 3333).
+            logger.warning("the application sent more than its Content-Length of %d", stream.length)
+            stream.write(block[: stream.length - stream.sent])
+            break
+        stream.write(block)
+    stream.end()

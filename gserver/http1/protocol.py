@@ -1,0 +1,153 @@
+"""One HTTP/1.x connection: which request is next, what comes early, how it ends.
+
+Requests are answered one at a time and in order (RFC 9112 9.3.2). What a client pipelines beyond
+one packet stays in the kernel until its turn has come, so it is the client that waits. Runs in the
+hub, except `next_request`, which a handler's greenlet calls when it is done.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from gserver.api.errors import RemoteProtocolError
+from gserver.clock import NEVER
+from gserver.fields import status_text
+from gserver.http1.parser import Limits, RequestParser
+from gserver.http1.stream import Http1Stream
+
+if TYPE_CHECKING:
+    from gserver.connection import Connection
+
+logger = logging.getLogger("gserver.error")
+
+
+class Http1:
+    """The protocol of one connection.
+
+    Attributes:
+        stream: The exchange that is going on; None between requests.
+        early: Bytes that came while it was going on.
+    """
+
+    __slots__ = ("_awaited", "_limits", "_parser", "_requests", "connection", "early", "stream")
+
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        self.connection = connection
+        self._limits = limits
+        self._parser = RequestParser(limits)
+        self.stream: Http1Stream | None = None
+        self.early = b""
+        self._awaited = False  # part of a head has come
+        self._requests = 0
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the connection."""
+        if self.stream is not None:
+            # One packet is kept, and shows whether the client is still there; no more is read.
+            self.early += data
+            self.connection.pause_reading()
+            return
+        parser = self._parser
+        try:
+            parser.feed(data)
+        except RemoteProtocolError as exc:
+            self.refuse(exc)
+            return
+        request = parser.request
+        connection = self.connection
+        if request is None:
+            self._await_head()
+            return
+        connection.deadline = NEVER
+        self._awaited = False
+        request["REMOTE_ADDR"], request["REMOTE_PORT"] = connection.remote
+        if connection.tls is not None:
+            request.update(connection.tls_environ)
+        self.stream = stream = Http1Stream(self, request, parser)
+        if self._limits.requests:
+            self._count(stream)
+        if parser.unused:
+            self.early, parser.unused = parser.unused, b""
+            connection.pause_reading()
+        if parser.length:
+            stream.expect_content(parser)
+        connection.dispatch(stream)
+
+    def receive_eof(self) -> None:
+        """Note that the client will send no more; it may still read (RFC 9112 9.6)."""
+        if self.stream is None:
+            self.connection.close()
+        else:
+            self.connection.pause_reading()
+            self.stream.close_after()
+
+    def expire(self) -> None:
+        """Give up waiting for a request."""
+        if self._parser.idle:
+            self.connection.close()
+        else:
+            self.refuse(RemoteProtocolError("the request did not come in time", 408))
+
+    def drain(self) -> None:
+        """Make the exchange that is going on the last one."""
+        if self.stream is not None:
+            self.stream.close_after()
+
+    @property
+    def idle(self) -> bool:
+        """No request is being received or handled."""
+        return self.stream is None and self._parser.idle
+
+    def refuse(self, error: RemoteProtocolError) -> None:
+        """Answer what cannot be understood, and close."""
+        connection = self.connection
+        logger.info("%s: %d %s", connection.peer, error.status, error.reason)
+        connection.send_now(plain_response(error.status, error.reason))
+        connection.linger()
+
+    def next_request(self) -> None:
+        """Go on after an exchange that left the connection in order."""
+        self.stream = None
+        connection = self.connection
+        if connection.closed:
+            return
+        early, self.early = self.early, b""
+        parser = self._parser
+        if parser.unused:
+            early = parser.unused + early
+        parser.next()
+        connection.deadline = connection.clock.after(connection.config.keepalive)
+        if early:
+            # Not here: a client that pipelines would keep this greenlet, and the hub, for itself.
+            connection.defer(self._receive_early, early)
+        elif not connection.reading:
+            connection.resume_reading()
+
+    def _receive_early(self, data: bytes) -> None:
+        if not self.connection.closed:
+            self.connection.resume_reading()
+            self.receive_data(data)
+
+    def _count(self, stream: Http1Stream) -> None:
+        self._requests += 1
+        if self._requests >= self._limits.requests:
+            stream.close_after()
+
+    def _await_head(self) -> None:
+        if not self._awaited:
+            # Once for each head: its later bytes buy no more time.
+            self._awaited = True
+            connection = self.connection
+            connection.deadline = connection.clock.after(connection.config.header_timeout)
+
+
+def plain_response(status: int, reason: str) -> bytes:
+    """Return a whole response that says what is wrong and closes the connection."""
+    text = status_text(status)
+    body = f"{text}: {reason}\n".encode("latin-1", "replace")
+    head = (
+        f"HTTP/1.1 {text}\r\nContent-Type: text/plain; charset=latin-1\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("latin-1") + body

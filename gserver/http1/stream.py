@@ -1,0 +1,274 @@
+"""The response of an HTTP/1.x exchange, and the content of its request.
+
+Runs in the handler's greenlet; whatever sends or receives may block it. Head and body leave in
+one write where they fit, because each write is a system call and, to many clients, a packet.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from gserver.api.errors import BodyTimeout, Disconnected, RemoteProtocolError, RequestTooLarge
+from gserver.body import RequestBody
+from gserver.clock import NEVER
+from gserver.environ import Environ
+from gserver.fields import BODYLESS, CONTENT_LENGTH, DATE, SERVER, FieldCache, encode_line
+from gserver.http1.parser import CHUNKED, RequestParser
+from gserver.stream import ABORTED, BODY, DONE, Stream
+
+if TYPE_CHECKING:
+    from gserver.http1.protocol import Http1
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE: Final = b"Connection: close\r\n"
+_KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
+_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+# Chunked content passes through the parser, which calls back for each chunk: a packet full of the
+# smallest chunks must not take long.
+_CHUNKED_PACKET: Final = 16384
+# Blocks at least this long are handed to the kernel beside their framing rather than copied.
+_GATHER: Final = 16384
+
+
+class Http1Stream(Stream):
+    """One exchange on an HTTP/1.x connection; also the source of its request's content.
+
+    Attributes:
+        keep_alive: The connection is kept after this exchange.
+        incomplete: Not all of the request's content was received yet.
+    """
+
+    fields_known: FieldCache[bytes] = FieldCache(encode_line)
+    incomplete = False
+    _chunked = False
+    _expects_continue = False
+
+    def __init__(self, protocol: Http1, environ: Environ, parser: RequestParser) -> None:
+        self._protocol = protocol
+        self._connection = protocol.connection
+        self.environ = environ
+        environ["wsgi_lite.closing"] = self.closing
+        self.keep_alive = keep_alive = parser.keep_alive
+        # What lets `respond` take the short way; almost every request has it.
+        self._ordinary = keep_alive and parser.http11
+        self._http11 = parser.http11
+        if environ["REQUEST_METHOD"] == "HEAD":
+            self.head_request = True
+            self._ordinary = False
+
+    def close_after(self) -> None:
+        """Close the connection after this exchange, and say so if the head is not sent yet."""
+        self.keep_alive = self._ordinary = False
+
+    # -- the request's content ---------------------------------------------------------------
+
+    def expect_content(self, parser: RequestParser) -> None:
+        """Offer the request's content to the application; called in the hub."""
+        environ = self.environ
+        config = self._connection.config
+        environ["wsgi.input"] = RequestBody(self)
+        self._parser = parser
+        self._chunks = parser.chunks
+        self._received = 0
+        self._patience = config.body_timeout or NEVER
+        if parser.length == CHUNKED:
+            self._missing = CHUNKED
+            environ["gserver.trailers"] = parser.trailers
+        else:
+            self._missing = parser.length - sum(map(len, parser.chunks))
+        if not parser.complete:
+            self.incomplete = True
+            self._ordinary = False
+            self._expects_continue = (
+                self._http11 and not parser.chunks and "HTTP_EXPECT" in environ
+            )
+            self._connection.pause_reading()
+
+    def receive(self, size: int) -> bytes:
+        """Return the next of the request's content; see `gserver.body.BodySource`."""
+        if not self._chunks and self.incomplete:
+            if self._expects_continue:
+                self._expects_continue = False
+                self._connection.send(_CONTINUE)
+            try:
+                self._fill(size)
+            except (OSError, RemoteProtocolError):
+                self.close_after()
+                raise
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._received += len(data)
+        limit = self._connection.config.limit_request_body
+        if limit and self._received > limit:
+            self.close_after()
+            raise RequestTooLarge("content too large")
+        return data
+
+    def _fill(self, size: int) -> None:
+        if self._missing == CHUNKED:
+            while not self._chunks and self.incomplete:
+                self._parser.feed_body(self._read(_CHUNKED_PACKET))
+                self._chunks, self._parser.chunks = self._parser.chunks, []
+                self.incomplete = not self._parser.complete
+        else:
+            data = self._read(min(size, self._missing))
+            self._missing -= len(data)
+            self._chunks.append(data)
+            self.incomplete = self._missing > 0
+
+    def _read(self, size: int) -> bytes:
+        """Receive from the socket, as long as the client's patience account allows.
+
+        Waiting for content costs time; content that comes earns some, at `body_min_rate`. So a
+        client may pause, but not dribble. The application's own slowness costs the client nothing.
+        """
+        connection = self._connection
+        config = connection.config
+        data = connection.receive_now(size)
+        while data is None:
+            begin = time.monotonic()
+            connection.wait_readable(begin + self._patience, _too_slow)
+            if config.body_min_rate:
+                self._patience -= time.monotonic() - begin
+            data = connection.receive_now(size)
+        if not data:
+            raise Disconnected("the client left before all of the content had come")
+        if config.body_min_rate and config.body_timeout:
+            earned = self._patience + len(data) / config.body_min_rate
+            self._patience = min(earned, config.body_timeout)
+        return data
+
+    def _read_away(self) -> bool:
+        """Receive what the application left, within bounds; return whether that was all."""
+        left = self._connection.config.limit_unread_body
+        try:
+            while self.incomplete and left > 0:
+                left -= len(self.receive(min(left, _CHUNKED_PACKET)))
+        except BaseException:
+            # Also RequestTimeout and GreenletExit: the response is out, and the connection, which
+            # is all that is left to lose, is given up.
+            return False
+        return not self.incomplete
+
+    # -- the response ------------------------------------------------------------------------
+
+    def respond(self, body: bytes) -> None:
+        """Send a whole response."""
+        fields = self.fields
+        assert fields is not None
+        if self._ordinary and not self.kinds & ~CONTENT_LENGTH:
+            if not self.kinds:
+                fields.append(b"Content-Length: %d\r\n" % len(body))
+            fields.append(self._connection.clock.head_end)
+            fields.append(body)
+        else:
+            bodyless = self.bodyless
+            if not self.kinds & (CONTENT_LENGTH | BODYLESS) and (body or not bodyless):
+                fields.append(b"Content-Length: %d\r\n" % len(body))
+            self._finish_head(fields)
+            if not bodyless:
+                fields.append(body)
+        self.state = DONE
+        self.sent = len(body)
+        if len(body) < _GATHER:
+            self._connection.send(b"".join(fields))
+        else:
+            self._connection.send_pieces(b"".join(fields[:-1]), fields[-1])
+
+    def send_head(self, data: bytes) -> None:
+        """Send the head and the first block."""
+        fields = self.fields
+        assert fields is not None
+        if self.length < 0 and not self.kinds & BODYLESS:
+            if self._http11:
+                self._chunked = True
+                fields.append(_CHUNKED)
+            else:
+                self.close_after()  # the end of the connection is the end of the content
+        self._finish_head(fields)
+        head = b"".join(fields)
+        if self.bodyless:
+            self._connection.send(head)
+        elif self._chunked:
+            self._connection.send_pieces(b"%b%x\r\n" % (head, len(data)), data, b"\r\n")
+        else:
+            self._connection.send_pieces(head, data)
+
+    def send_data(self, data: bytes) -> None:
+        """Send a further block."""
+        if self._chunked:
+            self._connection.send_pieces(b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            self._connection.send(data)
+
+    def send_file(self, descriptor: int, offset: int, size: int) -> None:
+        """Send the head and a region of a file, which the kernel reads where it can."""
+        fields = self.fields
+        assert fields is not None
+        if self.length < 0:
+            self.length = size
+            fields.append(b"Content-Length: %d\r\n" % size)
+        size = min(size, self.length)
+        self._finish_head(fields)
+        self.state = BODY
+        self._connection.send_file(b"".join(fields), descriptor, offset, size)
+        self.sent = size
+
+    def send_end(self) -> None:
+        """Send the end of chunked content."""
+        if self._chunked and not self.head_request:
+            self._connection.send(_LAST_CHUNK)
+
+    def _finish_head(self, fields: list[bytes]) -> None:
+        """Append what the server adds to the head, and the empty line."""
+        if self.kinds & BODYLESS and self.kinds & CONTENT_LENGTH and self.code == 204:
+            # RFC 9110 8.6 forbids it.
+            fields[:] = [one for one in fields if not one.lower().startswith(b"content-length:")]
+        if self.incomplete and (
+            self._expects_continue
+            or self._missing > self._connection.config.limit_unread_body
+        ):
+            # The client may send its content or not: what follows cannot be told apart. And
+            # content that would not be read away closes the connection anyway.
+            self.keep_alive = False
+        self._expects_continue = False  # never after the final head
+        if not self.keep_alive:
+            fields.append(_CLOSE)
+        elif not self._http11:
+            fields.append(_KEEP_ALIVE)
+        clock = self._connection.clock
+        if not self.kinds & SERVER:
+            fields.append(clock.server)
+        if not self.kinds & DATE:
+            fields.append(clock.date)
+        fields.append(b"\r\n")
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def abort(self) -> None:
+        """Break the response off: no last chunk, fewer bytes than announced, or a reset."""
+        if self.state is BODY and not self._chunked and self.length < 0:
+            # Only the end of the connection ends this content: a clean one would be a lie.
+            self._connection.reset_on_close()
+        self.keep_alive = False
+        self.state = ABORTED
+
+    def finished(self) -> None:
+        """Go on with the next request, or close."""
+        if self.incomplete and self.keep_alive:
+            self.keep_alive = self._read_away()
+        if self.keep_alive:
+            self._protocol.next_request()
+        elif self.incomplete or self._protocol.early:
+            # Closing with unread bytes would reset the connection, and the client might lose the
+            # response (RFC 9112 9.6).
+            self._connection.linger()
+        else:
+            self._connection.close()
+
+
+def _too_slow() -> BodyTimeout:
+    return BodyTimeout("the content came too slowly")

@@ -1,0 +1,260 @@
+"""Fixtures: a server in a thread, a server process, and watching for what tests leave behind."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gevent
+import pytest
+from clients import RawClient
+
+from gserver.config import Config
+from gserver.server import Server
+
+ROOT = Path(__file__).parent.parent
+T = TypeVar("T")
+
+
+class ServerThread:
+    """A server with a hub of its own, in a thread of its own, at an ephemeral port.
+
+    The test's own thread stays an ordinary blocking one, so that any client can be used.
+    """
+
+    def __init__(self, application: Callable[..., Any], **options: Any) -> None:
+        options.setdefault("bind", "127.0.0.1:0")
+        options.setdefault("access_logfile", "off")
+        self.server = Server(application, Config(**options))
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._ready = threading.Event()
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+        if self._failed is not None:
+            raise self._failed
+
+    def _main(self) -> None:
+        hub = gevent.get_hub()
+        self._wake = hub.loop.async_()
+        self._wake.start(lambda: gevent.spawn(self._calls.get_nowait()))
+        try:
+            self.server.start()
+        except BaseException as exc:
+            self._failed = exc
+            return
+        finally:
+            self._ready.set()
+        self.server.serve_forever()
+        self._wake.stop()
+        self._wake.close()
+        hub.destroy(destroy_loop=True)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run `function` in a greenlet of the server's thread and return what it returns."""
+        results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                results.put((True, function()))
+            except BaseException as exc:
+                results.put((False, exc))
+
+        self._calls.put(run)
+        self._wake.send()
+        fine, result = results.get(timeout=30)
+        if not fine:
+            raise result
+        return result  # type: ignore[no-any-return]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where to connect to."""
+        return ("127.0.0.1", self.server.port)
+
+    @property
+    def url(self) -> str:
+        """The first address as a URL."""
+        return self.server.urls[0]
+
+    def client(self, **options: Any) -> RawClient:
+        """Return a new connection; the caller closes it."""
+        return RawClient(self.address, **options)
+
+    def stop(self, timeout: float | None = 5) -> None:
+        """Stop the server and wait for its thread."""
+        if self._thread.is_alive():
+            self._calls.put(lambda: self.server.stop(timeout))
+            self._wake.send()
+            self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+Serve = Callable[..., ServerThread]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Return a function that serves an application until the end of the test.
+
+    Keyword arguments are options of Config.
+    """
+    with ExitStack() as stack:
+
+        def start(application: Callable[..., Any], **options: Any) -> ServerThread:
+            running = ServerThread(application, **options)
+            stack.callback(running.stop)
+            return running
+
+        yield start
+
+
+class ServerProcess:
+    """The command ``gserver`` (or another server) as a process of its own."""
+
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        ready: str = r"process (\d+)",
+    ) -> None:
+        self.output: list[str] = []
+        self._ready = threading.Event()
+        self._pattern = re.compile(ready)
+        self.process = subprocess.Popen(
+            arguments,
+            cwd=folder,
+            env={**os.environ, "NO_COLOR": "1", **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line)
+            if self._pattern.search(line):
+                self._ready.set()
+        self._ready.set()  # it has ended
+
+    def wait_ready(self) -> ServerProcess:
+        """Wait until the server says that it serves."""
+        assert self._ready.wait(30), "".join(self.output)
+        assert self.process.poll() is None, "".join(self.output)
+        return self
+
+    @property
+    def text(self) -> str:
+        """All that it has printed."""
+        return "".join(self.output)
+
+    @property
+    def port(self) -> int:
+        """The port of the first address that it printed."""
+        match = re.search(r"https?://[^ \n]*?:(\d+)", self.text)
+        assert match, self.text
+        return int(match[1])
+
+    def client(self, **options: Any) -> RawClient:
+        """Return a new connection; the caller closes it."""
+        return RawClient(("127.0.0.1", self.port), **options)
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that the process occupies (Linux)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        match = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert match
+        return int(match[1]) * 1024
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout: float = 30) -> int:
+        """Wait for the end; return the exit status."""
+        status = self.process.wait(timeout)
+        self._reader.join(10)
+        return status
+
+    def kill(self) -> None:
+        """End the process and its children, whatever they do."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(10)
+        self._reader.join(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+Command = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    """Return a function that runs ``gserver`` with arguments until the end of the test.
+
+    Keyword arguments: `app`, the source of a module that becomes ``app.py`` in the process's
+    folder; `environment`; `program`, instead of gserver.
+    """
+    with ExitStack() as stack:
+
+        def start(
+            *arguments: str,
+            app: str | None = None,
+            environment: dict[str, str] | None = None,
+            program: list[str] | None = None,
+            **options: Any,
+        ) -> ServerProcess:
+            if app is not None:
+                (tmp_path / "app.py").write_text(app)
+            full = [*(program or [sys.executable, "-m", "gserver"]), *arguments]
+            running = ServerProcess(full, tmp_path, environment, **options)
+            stack.callback(running.kill)
+            return running
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Return paths of a self-signed certificate for localhost and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        + ["-keyout", key, "-out", cert],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+def need(tool: str) -> None:
+    """Skip the test where a tool is missing; in CI that is a failure."""
+    import shutil
+
+    if shutil.which(tool) is None:
+        message = f"{tool} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
