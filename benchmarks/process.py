@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -124,6 +125,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_line(log: IO[bytes]) -> str:
+    """Return the last line that says something: of a traceback, the line of the exception."""
     log.seek(0)
-    lines = log.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+    lines = log.read().decode(errors="replace").splitlines()
+    told = (line for line in reversed(lines) if re.match(r"(?=\S).*[A-Za-z]", line))
+    return next(told, "no output")

@@ -7,7 +7,10 @@ without gevent.
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +23,12 @@ __all__ = ["Config", "Server", "Worker", "__version__"]
 __version__ = "0.1.0"
 
 _MODULES = {"Config": "gserver.config", "Server": "gserver.server", "Worker": "gserver.worker"}
+
+
+if os.environ.get("GSERVER_PURE"):
+    # Have the compiled modules' Python files imported instead: to measure coverage, to debug.
+    for folder in (__path__[0], os.path.join(__path__[0], "http1")):
+        sys.path_importer_cache[folder] = FileFinder(folder, (SourceFileLoader, SOURCE_SUFFIXES))
 
 
 def __getattr__(name: str) -> Any:

@@ -125,9 +125,24 @@ class RequestBody:
             raise StopIteration
         return line
 
+    def detach(self) -> None:
+        """End the content here: the exchange is over, and its source is let go."""
+        self._source = _NoSource()
+        self._buffer = b""
+        self._start = 0
+
     def readable(self) -> bool:
         """Return True, as `io.BufferedReader` asks."""
         return True
+
+    def writable(self) -> bool:
+        """Return False, as `io.TextIOWrapper` asks."""
+        return False
+
+    seekable = writable
+
+    def flush(self) -> None:
+        """Do nothing; `io.TextIOWrapper` calls it at its end."""
 
     def close(self) -> None:
         """Do nothing: the input is the server's to close (PEP 3333)."""

@@ -1,25 +1,35 @@
 """The command: arguments, environment and file -> Config -> Server.
 
-Together with `gserver.worker` the only place that monkey-patches. Errors of use are one clear line
-and exit status 2; what goes wrong with the application or the system is status 1.
+Together with `gserver.worker` the only place that monkey-patches. What is wrong with the command
+line itself is exit status 2; what is wrong with the application or the system is status 1. Either
+is one clear line, below the application's own traceback if it has one.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import logging
 import os
 import platform
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
 
 import gserver
+from gserver import patching
 from gserver.api.errors import ConfigError
-from gserver.config import OPTIONS, Config, Option, from_environment, from_file
+from gserver.config import OPTIONS, Config, Option, from_environment, from_file, suggestion
+from gserver.listener import Address
+from gserver.loader import Reference, describe_cause
+from gserver.log import Format, coloured
 
 logger = logging.getLogger("gserver.error")
+
+# Seconds beyond the time to stop, after which an application that holds the processor is ended.
+_STUCK: Final = 2.0
+_DAY: Final = 86400.0
 
 _EPILOG = """\
 examples:
@@ -40,141 +50,95 @@ _GROUPS = {
     "access_logfile": "logging",
     "server_header": "the rest",
 }
+# As gunicorn spells them on the command line.
+_ALIASES = {"bind": "-b", "keepalive": "--keep-alive"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = _parser()
-    arguments = vars(parser.parse_args(argv))
     try:
-        application, config = _settings(arguments)
-        if application is None:
-            raise ConfigError("which application? give MODULE:APP, for example hello:app")
+        reference, config = read_settings(argv, os.environ)
     except ConfigError as exc:
         return _fail(exc, 2)
     _set_up_logging(config)
     try:
-        return _serve(application, config)
+        _serve(reference, config)
     except ConfigError as exc:
         return _fail(exc, 1)
-
-
-def _settings(arguments: dict[str, Any]) -> tuple[str | None, Config]:
-    application = arguments.pop("application")
-    path = arguments.pop("config") or os.environ.get("GSERVER_CONFIG")
-    environment = {k: v for k, v in os.environ.items() if k != "GSERVER_CONFIG"}
-    values = from_file(path) if path else {}
-    values |= from_environment(environment)
-    values |= arguments
-    return application, Config(**values)
-
-
-def _serve(name: str, config: Config) -> int:
-    # Before the application, and before anything else that could keep what blocks.
-    from gserver import patching
-
-    for line in patching.patch():
-        logger.warning("%s", line)
-    import gevent
-
-    from gserver.loader import describe_cause, load_application
-    from gserver.server import Server
-
-    try:
-        application = load_application(name)
-    except ConfigError as exc:
-        sys.stderr.write(describe_cause(exc))
-        raise
-    _raise_descriptor_limit()
-    server = Server(application, config)
-    server.start()
-    for line in _greeting(name, server.urls, config):
-        sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-    stops = 0
-
-    def stop(number: int) -> None:
-        nonlocal stops
-        stops += 1
-        logger.info("%s: stopping%s", signal.Signals(number).name, " at once" * (stops > 1))
-        server.stop(0 if stops > 1 else None)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, stop, number)
-    server.serve_forever()
-    logger.info("stopped")
+    except KeyboardInterrupt:  # while the application was imported
+        return 128 + signal.SIGINT
     return 0
 
 
-def _greeting(name: str, urls: Sequence[str], config: Config) -> list[str]:
-    bold, faint, plain = ("\033[1m", "\033[2m", "\033[0m") if _coloured() else ("", "", "")
-    lines = [f"{bold}gserver {gserver.__version__}{plain} serves {bold}{name}{plain}"]
-    lines += [f"  {bold}{url}{plain}" for url in urls]
-    lines.append(f"{faint}  {engines()}{plain}")
-    lines.append(f"{faint}  process {os.getpid()}; stop with Ctrl-C or SIGTERM{plain}")
-    return lines
+# -- what the user wants ---------------------------------------------------------------------
 
 
-def engines() -> str:
-    """Return the versions of what does the work."""
-    from importlib.metadata import version
+def read_settings(
+    argv: Sequence[str] | None, environment: Mapping[str, str]
+) -> tuple[Reference, Config]:
+    """Return what to serve, and how.
 
-    from gserver.http1 import parser
+    Args:
+        argv: The arguments; None takes those of the process.
+        environment: Its variables.
 
-    compiled = "" if parser.COMPILED else " (pure Python; a C compiler at installation makes it faster)"
-    return (
-        f"HTTP/1.1: httptools {version('httptools')}{compiled}; gevent {version('gevent')}; "
-        f"{platform.python_implementation()} {platform.python_version()}"
-    )
+    Raises:
+        ConfigError: They cannot be meant so.
+    """
+    given, unknown = _parser().parse_known_args(argv)
+    for argument in sorted(unknown, reverse=True, key=lambda one: one.startswith("-")):
+        name = argument.partition("=")[0]
+        raise ConfigError(
+            f"unknown argument {name}{suggestion(name, _flag)}; gserver --help lists all"
+        )
+    if given.application is None:
+        raise ConfigError("which application? give MODULE:APP, for example hello:app")
+    variables = dict(environment)
+    path = variables.pop("GSERVER_CONFIG", None)
+    path = given.config or path
+    values = from_file(path) if path else {}
+    values |= from_environment(variables)
+    values |= _from_arguments(given)
+    config = Config(**values)
+    # What can be told now, need not wait until the application is loaded.
+    Format(config.access_logformat)
+    for text in config.bind:
+        Address.parse(text).speaks_tls(config)
+    return Reference.parse(given.application), config
+
+
+def _from_arguments(given: argparse.Namespace) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in vars(given).items():
+        if name in OPTIONS:
+            option, flag = OPTIONS[name], _flag(name)
+            if option.repeatable:
+                values[name] = [option.parse(one, flag) for one in value]
+            else:
+                values[name] = value if option.type is bool else option.parse(value, flag)
+    return values
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # Without the usage: with this many options it would bury the message.
-        self.exit(_fail(ConfigError(f"{message}; gserver --help lists the options"), 2))
+        raise ConfigError(f"{message}; gserver --help lists all")
 
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        print(f"gserver {gserver.__version__}; {engines()}")
+        print(f"gserver {gserver.__version__}; {_engines()}")
         parser.exit()
-
-
-def _coloured() -> bool:
-    return sys.stderr.isatty() and "NO_COLOR" not in os.environ
-
-
-def _fail(error: ConfigError, status: int) -> int:
-    red, plain = ("\033[31m", "\033[0m") if _coloured() else ("", "")
-    sys.stderr.write(f"{red}gserver: {error}{plain}\n")
-    return status
-
-
-def _set_up_logging(config: Config) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        logging.Formatter("[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s", "%F %T %z")
-    )
-    root = logging.getLogger("gserver")
-    root.addHandler(handler)
-    root.setLevel(config.log_level.upper())
-
-
-def _raise_descriptor_limit() -> None:
-    """Allow as many open sockets as the system lets this process have, as Go does."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):
-            pass  # macOS names an unlimited hard limit that it does not accept
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="gserver",
+        usage="gserver MODULE:APP [OPTION ...]",
         description="Serve a blocking Python application, WSGI or Lite, on gevent.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -190,7 +154,11 @@ def _parser() -> argparse.ArgumentParser:
         "MODULE:application. The current folder is on the import path",
     )
     parser.add_argument(
-        "-c", "--config", default=None, metavar="FILE", help="read options from a TOML file"
+        "-c",
+        "--config",
+        default=None,
+        metavar="FILE",
+        help="read options from a TOML file (also GSERVER_CONFIG)",
     )
     parser.add_argument(
         "-v", "--version", action=_Version, nargs=0, help="show versions and engines, and exit"
@@ -204,32 +172,123 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(group: Any, option: Option) -> None:
-    names = ["--" + option.name.replace("_", "-")]
-    if option.name == "bind":
-        names.insert(0, "-b")
-    text = option.help.replace("%", "%%")
-    if option.default not in (None, ""):
+    names = [one for one in (_ALIASES.get(option.name), _flag(option.name)) if one]
+    text = option.help
+    if option.default not in (None, "", False):
         default = ", ".join(option.default) if option.repeatable else option.default
-        text += f" (default: {str(default).replace('%', '%%')})"
-
-    def parse(value: str) -> Any:
-        try:
-            parsed = option.parse(value)
-            option.check((parsed,) if option.repeatable else parsed)
-        except ConfigError as exc:
-            raise argparse.ArgumentTypeError(str(exc)) from exc
-        return parsed
-
+        text += f" (default: {default:g})" if option.type is float else f" (default: {default})"
+    text = text.replace("%", "%%")
     if option.type is bool:
-        group.add_argument(
-            *names, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
-        )
+        action = argparse.BooleanOptionalAction
+        group.add_argument(*names, action=action, default=argparse.SUPPRESS, help=text)
         return
     metavar = option.metavar or {int: "N", float: "SECONDS"}.get(option.type, "TEXT")
     group.add_argument(
         *names,
-        type=parse,
+        dest=option.name,
         help=text,
         metavar="|".join(option.choices) or metavar,
         action="append" if option.repeatable else "store",
     )
+
+
+# -- doing it --------------------------------------------------------------------------------
+
+
+def _serve(reference: Reference, config: Config) -> None:
+    # Before the application, and before anything else that could keep what blocks.
+    for line in patching.patch():
+        logger.warning("%s", line)
+    from gserver.server import Server
+
+    try:
+        application = reference.load()
+    except ConfigError as exc:
+        print(describe_cause(exc), end="", file=sys.stderr)
+        raise
+    _raise_descriptor_limit()
+    server = Server(application, config)
+    _stop_on_signals(server)
+    server.start()
+    print(*_greeting(reference, server.urls), sep="\n", file=sys.stderr, flush=True)
+    server.serve_forever()
+    faulthandler.cancel_dump_traceback_later()
+    logger.info("stopped")
+
+
+def _stop_on_signals(server: Any) -> None:
+    """Stop at SIGTERM and SIGINT; at once at the second.
+
+    These are Python's handlers, not the loop's, because they also run while the application
+    keeps the loop from turning. Then the watchdog ends the process, and shows where it is stuck.
+    """
+    import gevent
+
+    received = 0
+
+    def stop(number: int, at_once: bool) -> None:
+        logger.info("%s: stopping%s", signal.Signals(number).name, " at once" * at_once)
+        server.stop(0 if at_once else None)
+
+    def on_signal(number: int, _: object) -> None:
+        nonlocal received
+        received += 1
+        at_once = received > 1
+        patience = 0 if at_once else min(server.config.graceful_timeout, _DAY)
+        faulthandler.dump_traceback_later(patience + _STUCK, exit=True)
+        gevent.spawn(stop, number, at_once)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+
+
+def _greeting(reference: Reference, urls: Sequence[str]) -> list[str]:
+    bold, faint, plain = ("\033[1m", "\033[2m", "\033[0m") if coloured(2) else ("", "", "")
+    return [
+        f"{bold}gserver {gserver.__version__}{plain} serves {bold}{reference.text}{plain}",
+        *(f"  {bold}{url}{plain}" for url in urls),
+        f"{faint}  {_engines()}{plain}",
+        f"{faint}  process {os.getpid()}; stop with Ctrl-C or SIGTERM{plain}",
+    ]
+
+
+def _engines() -> str:
+    """Return the versions of what does the work."""
+    from importlib.metadata import version
+
+    from gserver.http1 import parser
+
+    hint = "" if parser.COMPILED else " (pure Python; a C compiler at installation makes it faster)"
+    return (
+        f"HTTP/1.1: httptools {version('httptools')}{hint}; gevent {version('gevent')}; "
+        f"{platform.python_implementation()} {platform.python_version()}"
+    )
+
+
+def _fail(error: ConfigError, status: int) -> int:
+    red, plain = ("\033[31m", "\033[0m") if coloured(2) else ("", "")
+    print(f"{red}gserver: {error}{plain}", file=sys.stderr)
+    return status
+
+
+def _set_up_logging(config: Config) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        logging.Formatter("[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s", "%F %T %z")
+    )
+    root = logging.getLogger("gserver")
+    root.addHandler(handler)
+    root.propagate = False  # or an application's own handler would say it once more
+    root.setLevel(config.log_level.upper())
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many open sockets as the system lets this process have, as Go does."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            pass  # macOS names an unlimited hard limit that it does not accept

@@ -1,8 +1,8 @@
 """One coarse timer for everything that has a deadline.
 
 A timer object for each request would cost more than the request; one pass over all connections
-and blocked greenlets every half second costs nothing that shows. So every timeout is late by up
-to one tick. `Clock.wait` runs in greenlets, everything else in the hub.
+and blocked greenlets every half second costs nothing that shows. So a timeout is never early, but
+late by up to two ticks. `Clock.wait` runs in greenlets, everything else in the hub.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ class Clock:
     """The time, the Date field, and whose deadline has passed.
 
     Attributes:
-        now: `time.monotonic()` of the last tick; reading it costs no system call.
+        now: `time.monotonic()` as it will be at the next tick, so that no deadline counted from
+            it is early; reading it costs no system call.
         date: The Date field line of this second (RFC 9110 6.6.1).
         server: The Server field line, or nothing.
         head_end: Both of them and the empty line that ends a head.
     """
 
     def __init__(self, hub: Hub, period: float, server: str) -> None:
-        self.now = time.monotonic()
+        self._period = period
+        self.now = time.monotonic() + period
         self.watched: set[Expiring] = set()
         self._hub = hub
         self._alarms: dict[Any, tuple[float, Callable[[], None]]] = {}
@@ -74,6 +76,26 @@ class Clock:
             watcher.stop()
             del self._alarms[greenlet]
 
+    def pass_turn(self) -> None:
+        """Block this greenlet for one turn of the loop, in which it sees to all other sockets.
+
+        `gevent.sleep(0)` does not: gevent looks at the sockets after every fiftieth of those.
+        """
+        watcher = self._hub.loop.async_()
+        watcher.start(getcurrent().switch)
+        watcher.send()
+        try:
+            self._hub.switch()
+        finally:
+            watcher.stop()
+            watcher.close()
+
+    def hurry(self, greenlet: Any) -> None:
+        """Have a greenlet that blocks in `wait` get its error at the next tick."""
+        if greenlet in self._alarms:
+            _, ring = self._alarms[greenlet]
+            self._alarms[greenlet] = (0.0, ring)
+
     def set_alarm(self, key: object, seconds: float, ring: Callable[[], None]) -> None:
         """Call `ring` in the hub after `seconds`, and again after each further period."""
 
@@ -95,11 +117,13 @@ class Clock:
             self.head_end = self.server + self.date + b"\r\n"
 
     def _tick(self) -> None:
-        self.now = now = time.monotonic()
+        now = time.monotonic()
+        self.now = now + self._period
         self._stamp()
         for expiring in [one for one in self.watched if one.deadline < now]:
             expiring.expire()
-        for key, (deadline, ring) in list(self._alarms.items()):
-            # Looked up again: an alarm that rang just now may have cancelled this one.
-            if deadline < now and key in self._alarms:
+        for key, alarm in list(self._alarms.items()):
+            deadline, ring = alarm
+            # Looked up again: one that rang just now may have cancelled this one, or replaced it.
+            if deadline < now and self._alarms.get(key) is alarm:
                 ring()

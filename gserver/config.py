@@ -1,19 +1,18 @@
 """Config: every option of the server once, with its unit, its default and the reason.
 
-The command line, the TOML file and the GSERVER_* variables derive from this dataclass (see
-`gserver.cli`); a program passes keyword arguments. Where gunicorn has the option, it has
-gunicorn's name.
+The command line (see `gserver.cli`), the TOML file and the GSERVER_* variables derive from this
+dataclass; a program passes keyword arguments. Where gunicorn has the option, it has gunicorn's
+name.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,9 +31,14 @@ _FALSE = {"0", "false", "no", "off"}
 
 
 def _option(
-    default: Any, help: str, metavar: str | None = None, choices: tuple[str, ...] = ()
+    default: Any,
+    help: str,
+    metavar: str | None = None,
+    *,
+    choices: tuple[str, ...] = (),
+    least: int = 0,
 ) -> Any:
-    metadata = {"help": help, "metavar": metavar, "choices": choices}
+    metadata = {"help": help, "metavar": metavar, "choices": choices, "least": least}
     return field(default=default, metadata=metadata)
 
 
@@ -49,7 +53,7 @@ class Config:
     """
 
     # -- where to listen -------------------------------------------------------------------
-    bind: tuple[str, ...] = _option(
+    bind: Sequence[str] = _option(
         ("127.0.0.1:8000",),
         "where to listen: HOST:PORT, unix:PATH or fd://N; repeatable. With http:// or https:// "
         "in front, one server listens in clear and with TLS at once",
@@ -63,6 +67,7 @@ class Config:
         # An idle connection costs about 2 KiB: this bounds descriptors rather than memory.
         16384,
         "connections open at once; more wait in the backlog",
+        least=1,
     )
 
     # -- TLS -------------------------------------------------------------------------------
@@ -103,17 +108,19 @@ class Config:
         0.0, "that a request may take in the application; past it 503 (off by default)"
     )
     graceful_timeout: float = _option(
-        30.0, "for running requests to finish once the server was told to stop"
+        30.0,
+        "for running requests to finish once the server was told to stop; 0 cuts them at once",
     )
 
     # -- limits ----------------------------------------------------------------------------
-    limit_request_line: int = _option(8190, "bytes of the request target (414)")
-    limit_request_fields: int = _option(100, "header fields of a request (431)")
-    limit_request_field_size: int = _option(8190, "bytes of one header field (431)")
+    limit_request_line: int = _option(8190, "bytes of the request target (414)", least=1)
+    limit_request_fields: int = _option(100, "header fields of a request (431)", least=1)
+    limit_request_field_size: int = _option(8190, "bytes of one header field (431)", least=1)
     limit_request_head: int = _option(
         # All of the above together would be 800 KB; Node.js allows 16 KiB, nginx 32 KiB.
         65536,
         "bytes of the whole header section (431)",
+        least=1,
     )
     limit_request_body: int = _option(
         # Content is streamed and costs no memory of the server's: what is too much is for the
@@ -160,17 +167,15 @@ class Config:
     def __post_init__(self) -> None:
         if isinstance(self.bind, str):
             object.__setattr__(self, "bind", (self.bind,))
-        object.__setattr__(self, "bind", tuple(self.bind))
         for option in OPTIONS.values():
-            option.check(getattr(self, option.name))
-        if bool(self.keyfile) and not self.certfile:
-            raise ConfigError("keyfile without certfile: give the certificate too")
+            option.check(getattr(self, option.name), option.name)
+        object.__setattr__(self, "bind", tuple(self.bind))
         if not self.bind:
-            raise ConfigError("bind is empty: give at least one address")
-
-    def replace(self, changes: Mapping[str, Any]) -> Config:
-        """Return a copy with some options changed."""
-        return dataclasses.replace(self, **changes)
+            raise ConfigError("bind must name at least one address")
+        if self.keyfile and not self.certfile:
+            raise ConfigError("keyfile without certfile: give the certificate too")
+        if not (self.server_header.isascii() and self.server_header.isprintable()):
+            raise ConfigError(f"server_header must be printable ASCII, not {self.server_header!r}")
 
 
 class Option:
@@ -178,40 +183,61 @@ class Option:
 
     def __init__(self, field: dataclasses.Field[Any], annotation: Any) -> None:
         self.name = field.name
-        self.default = field.default
+        self.default: Any = field.default
         self.help: str = field.metadata["help"]
         self.metavar: str | None = field.metadata["metavar"]
         self.choices: tuple[str, ...] = field.metadata["choices"]
-        self.repeatable = typing.get_origin(annotation) is tuple
+        self.repeatable = typing.get_origin(annotation) is Sequence
         self.optional = isinstance(annotation, types.UnionType)
         self.type: type = str if self.repeatable or self.optional else annotation
+        self._least: int = field.metadata["least"]
 
-    def check(self, value: Any) -> None:
-        """Raise `ConfigError` unless `value` is one for this option."""
+    def check(self, value: Any, name: str) -> None:
+        """Raise `ConfigError` unless `value` is one for this option.
+
+        Args:
+            value: Of the type that Config holds.
+            name: What the user knows the option by.
+        """
         if value is None and self.optional:
             return
-        wanted = (int, float) if self.type is float else self.type
+        if self.repeatable and not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{name} must be a list of texts, not {value!r}")
         for one in value if self.repeatable else (value,):
-            if not isinstance(one, wanted) or (self.type is not bool and isinstance(one, bool)):
-                raise ConfigError(f"{self.name} must be {self._wanted()}, not {one!r}")
-            if self.choices and one not in self.choices:
-                raise ConfigError(
-                    f"{self.name} must be one of {', '.join(self.choices)}, not {one!r}"
-                )
-            if self.type in (int, float) and not 0 <= one < float("inf"):
-                raise ConfigError(f"{self.name} must be 0 or more, not {one!r}")
+            self._check(one, name)
 
-    def parse(self, text: str) -> Any:
-        """Return the value that a text from command line or environment means."""
+    def _check(self, value: Any, name: str) -> None:
+        if not self._fits(value):
+            raise ConfigError(f"{name} must be {self._wanted()}, not {value!r}")
+        if isinstance(value, str):
+            if self.choices and value not in self.choices:
+                raise ConfigError(f"{name} must be one of {', '.join(self.choices)}, not {value!r}")
+            if "\0" in value:
+                raise ConfigError(f"{name} must not contain a NUL character")
+        elif not self._least <= value < float("inf"):
+            raise ConfigError(f"{name} must be {self._least} or more, not {value!r}")
+
+    def _fits(self, value: Any) -> bool:
+        if isinstance(value, bool):  # an int to Python, but not to a user
+            return self.type is bool
+        return isinstance(value, (int, float) if self.type is float else self.type)
+
+    def parse(self, text: str, name: str) -> Any:
+        """Return the value that a text from command line or environment means.
+
+        Raises:
+            ConfigError: None that this option takes.
+        """
         if self.type is bool:
-            if text.lower() in _TRUE | _FALSE:
-                return text.lower() in _TRUE
-        else:
-            try:
-                return self.type(text)
-            except ValueError:
-                pass
-        raise ConfigError(f"{self.name} must be {self._wanted()}, not {text!r}")
+            if text.lower() not in _TRUE | _FALSE:
+                raise ConfigError(f"{name} must be {self._wanted()}, not {text!r}")
+            return text.lower() in _TRUE
+        try:
+            value = self.type(text)
+        except ValueError:
+            raise ConfigError(f"{name} must be {self._wanted()}, not {text!r}") from None
+        self._check(value, name)
+        return value
 
     def _wanted(self) -> str:
         return {
@@ -235,24 +261,24 @@ def from_file(path: str) -> dict[str, Any]:
     """Return the options in a TOML file.
 
     Raises:
-        ConfigError: It cannot be read, or names an unknown option.
+        ConfigError: It cannot be read, names an unknown option, or a value does not fit.
     """
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)
     except OSError as exc:
         raise ConfigError(f"cannot read {path}: {exc.strerror}") from exc
-    except tomllib.TOMLDecodeError as exc:
+    except ValueError as exc:  # not UTF-8, or not TOML
         raise ConfigError(f"{path} is not TOML: {exc}") from exc
     for name, value in values.items():
-        if name not in OPTIONS:
-            raise ConfigError(f"{path}: unknown option {name}{_suggestion(name)}")
-        if OPTIONS[name].repeatable and isinstance(value, str):
-            values[name] = [value]
+        option = _find(name, path)
+        if option.repeatable and isinstance(value, str):
+            values[name] = value = [value]
+        option.check(value, f"{path}: {name}")
     return values
 
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the options in GSERVER_* variables; repeatable ones are separated by commas.
 
     Raises:
@@ -260,19 +286,32 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, A
     """
     values: dict[str, Any] = {}
     for variable, text in environment.items():
-        if not variable.startswith("GSERVER_"):
-            continue
         name = variable.removeprefix("GSERVER_").lower()
-        if name not in OPTIONS:
-            raise ConfigError(f"{variable}: unknown option {name}{_suggestion(name)}")
-        option = OPTIONS[name]
+        if name == variable.lower():
+            continue
+        if name.startswith(("port", "service_")) and "GSERVER_SERVICE_HOST" in environment:
+            continue  # Kubernetes tells all pods so about a service that is called gserver
+        option = _find(name, variable)
         if option.repeatable:
-            values[name] = [option.parse(one.strip()) for one in text.split(",") if one.strip()]
+            parts = filter(None, map(str.strip, text.split(",")))
+            values[name] = [option.parse(part, variable) for part in parts]
         else:
-            values[name] = option.parse(text)
+            values[name] = option.parse(text, variable)
     return values
 
 
-def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name.replace("-", "_"), OPTIONS, 1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _find(name: str, where: str) -> Option:
+    if name not in OPTIONS:
+        raise ConfigError(f"{where}: unknown option {name}{suggestion(name)}")
+    return OPTIONS[name]
+
+
+def suggestion(name: str, spell: Callable[[str], str] = str) -> str:
+    """Return which option an unknown name may have meant, as the end of a message.
+
+    Args:
+        name: What the user wrote.
+        spell: Returns how the user should have written an option.
+    """
+    close = difflib.get_close_matches(name.strip("-").replace("-", "_"), OPTIONS, 1)
+    return f"; did you mean {spell(close[0])}?" if close else ""

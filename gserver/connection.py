@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import gevent
+from gevent import getcurrent
 from gevent.hub import Hub
 
-from gserver.api.errors import Disconnected, LocalProtocolError
+from gserver.api.errors import Disconnected, LocalProtocolError, RemoteProtocolError
 from gserver.clock import NEVER, Clock
 from gserver.config import Config
 from gserver.files import FileSender, read_cached
@@ -40,8 +40,10 @@ WRITE: Final = 2
 _PACKET: Final = 16384
 # Below this, copying pieces together is cheaper than telling the kernel about each.
 _GATHER: Final = 16384
-# Sends or receives that succeed at once before the greenlet lets others have a turn.
+# Sends that succeed at once before the greenlet lets others have a turn.
 _STREAK: Final = 32
+# Seconds after which a greenlet that receives does so: what it does with a packet may take long.
+_TURN: Final = 0.005
 # How long a connection is kept after an error response, for the client to stop sending and read
 # it. nginx: lingering_timeout.
 _LINGER: Final = 5.0
@@ -99,6 +101,7 @@ class Connection:
         "_sending",
         "_socket",
         "_streak",
+        "_turn_end",
         "_watcher",
         "clock",
         "closed",
@@ -118,8 +121,9 @@ class Connection:
         self._descriptor = sock.fileno()
         self._receive: Callable[[int], bytes] = sock.recv
         self._send: Callable[[Any], int] = sock.send
-        self._sending = False
+        self._sending: Any = None  # the greenlet that waits until the client reads
         self._streak = 0
+        self._turn_end = 0.0
         self.clock = endpoint.clock
         self.config = endpoint.config
         self.dispatch = endpoint.dispatch
@@ -169,6 +173,15 @@ class Connection:
     def _shake_hands(self) -> None:
         self.protocol.receive_data(b"")
 
+    def refuse_in_clear(self, error: RemoteProtocolError) -> None:
+        """Answer a client that does not know of TLS, and close."""
+        self.tls = None
+        self._receive = self._socket.recv
+        self._send = self._socket.send
+        self.protocol = http1 = Http1(self, self._endpoint.limits)
+        self._watcher.start(self._on_readable)
+        http1.refuse(error)
+
     def expire(self) -> None:
         """Act on the deadline."""
         self.deadline = NEVER
@@ -185,6 +198,14 @@ class Connection:
         if not self.reading and not self.closed:
             self.reading = True
             self._watcher.start(self._on_readable)
+            if self.tls is not None and self.tls.pending:
+                # The rest of a record of which the application took only a part: the kernel has
+                # nothing more to announce.
+                self.defer(self._read_pending)
+
+    def _read_pending(self) -> None:
+        if self.reading:
+            self._on_readable()
 
     def defer(self, function: Callable[..., None], *args: Any) -> None:
         """Call `function` in the next turn of the loop."""
@@ -205,7 +226,7 @@ class Connection:
         Raises:
             Disconnected: The client has gone, or did not read for `write_timeout`.
         """
-        if self._sending:
+        if self._sending is not None:
             raise LocalProtocolError("another greenlet is sending on this connection")
         try:
             sent = self._send(data)
@@ -218,11 +239,14 @@ class Connection:
 
     def send_pieces(self, *pieces: bytes) -> None:
         """Send `pieces` one after the other, in one system call if possible; blocks like `send`."""
-        self._take_turns()
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._streak = 0
+            self.clock.pass_turn()
         if self.tls is not None or sum(map(len, pieces)) < _GATHER:
             self.send(b"".join(pieces))
             return
-        if self._sending:
+        if self._sending is not None:
             raise LocalProtocolError("another greenlet is sending on this connection")
         try:
             sent = self._socket.sendmsg(pieces)
@@ -239,7 +263,7 @@ class Connection:
 
     def _send_rest(self, data: memoryview) -> None:
         watcher = self._endpoint.hub.loop.io(self._descriptor, WRITE)
-        self._sending = True
+        self._sending = getcurrent()
         self._streak = 0
         try:
             while data:
@@ -257,7 +281,7 @@ class Connection:
             raise
         finally:
             watcher.close()
-            self._sending = False
+            self._sending = None
 
     def send_file(self, head: bytes, descriptor: int, offset: int, size: int) -> None:
         """Send `head` and a region of a file; blocks like `send`.
@@ -310,11 +334,12 @@ class Connection:
         Raises:
             Disconnected: The client has gone.
         """
-        self._take_turns()
+        if time.monotonic() > self._turn_end:
+            self.clock.pass_turn()
+            self._turn_end = time.monotonic() + _TURN
         try:
             return self._receive(size)
         except BlockingIOError:
-            self._streak = 0
             return None
         except OSError as exc:
             raise Disconnected from exc
@@ -324,13 +349,6 @@ class Connection:
         if self.closed:
             raise Disconnected
         self.clock.wait(self._watcher, deadline, error)
-
-    def _take_turns(self) -> None:
-        """Let others run now and then, when this connection never has to wait."""
-        self._streak += 1
-        if self._streak > _STREAK:
-            self._streak = 0
-            gevent.sleep(0)
 
     # -- the end; anywhere -------------------------------------------------------------------
 
@@ -356,9 +374,10 @@ class Connection:
         self.resume_reading()
 
     def reset_on_close(self) -> None:
-        """Have the connection reset when it is closed: the client must not take it for an end."""
+        """Close with a reset: the client must not take it for the end of the content."""
         if not self.closed:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.abort()
 
     def abort(self) -> None:
         """Close at once."""
@@ -369,6 +388,8 @@ class Connection:
         self._watcher.stop()
         self._watcher.close()
         self._socket.close()
+        if self._sending is not None:
+            self.clock.hurry(self._sending)  # nothing will ever wake it
         self._endpoint.released(self)
 
     @property
@@ -394,6 +415,9 @@ class _Handshake:
         assert session is not None
         try:
             finished = session.shake_hands()
+        except RemoteProtocolError as exc:
+            connection.refuse_in_clear(exc)
+            return
         except OSError as exc:
             logger.info("%s: TLS handshake failed: %s", connection.peer, exc)
             connection.abort()
@@ -411,7 +435,7 @@ class _Handshake:
 class _Lingering:
     """The protocol of a connection that is only waiting for the client to read and leave."""
 
-    idle = True
+    idle = False
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -45,8 +45,8 @@ _CACHED_LENGTH: Final = 128
 
 # `$` would also match before a final newline, hence fullmatch.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
-_STATUS: Final = re.compile(r"([2-9][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)").fullmatch
+_VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*").fullmatch
+_STATUS: Final = re.compile(r"([2-9][0-9]{2}) ([\x20-\x7e\x80-\xff]*)").fullmatch
 _DIGITS: Final = re.compile(r"[0-9]+").fullmatch
 
 
@@ -103,12 +103,12 @@ def encode_line(name: str, value: str) -> bytes:
     return f"{name}: {value}\r\n".encode("latin-1")
 
 
-STATUSES: Final[dict[str, tuple[int, bytes, int]]] = {}
-"""Status strings that have been checked: code, HTTP/1.1 status line and kind."""
+STATUSES: Final[dict[str, tuple[bytes, int]]] = {}
+"""Status strings that have been checked: HTTP/1.1 status line and kind."""
 
 
-def check_status(status: Any) -> tuple[int, bytes, int]:
-    """Return code, HTTP/1.1 status line and kind of the application's status string.
+def check_status(status: Any) -> tuple[bytes, int]:
+    """Return HTTP/1.1 status line and kind of the application's status string.
 
     Raises:
         LocalProtocolError: It is not a str like "200 OK".
@@ -118,11 +118,9 @@ def check_status(status: Any) -> tuple[int, bytes, int]:
     match = _STATUS(status)
     if match is None:
         raise LocalProtocolError(f'the status must look like "200 OK", not {status!r}')
-    code = int(match[1])
     entry = (
-        code,
         f"HTTP/1.1 {status}\r\n".encode("latin-1"),
-        BODYLESS if code in (204, 304) else 0,
+        BODYLESS if match[1] in ("204", "304") else 0,
     )
     if len(STATUSES) >= _CACHED_FIELDS:
         STATUSES.clear()

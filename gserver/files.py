@@ -7,6 +7,7 @@ back to the server untouched, the connection sends the file itself: see
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -42,17 +43,33 @@ class FileWrapper:
     def region(self) -> tuple[int, int, int] | None:
         """Return descriptor, offset and size of what is left of a regular file.
 
-        None for anything else: a BytesIO, a pipe, a wrapper that reads otherwise than its file.
+        None for anything else: a BytesIO, a pipe, a file that is decompressed in reading.
         """
+        file = _plain_file(self.file)
+        if file is None:
+            return None
         try:
-            descriptor = self.file.fileno()
-            offset = self.file.tell()
+            file.flush()
+            descriptor = file.fileno()
+            offset = file.tell()
             status = os.fstat(descriptor)
-        except (AttributeError, OSError, ValueError):
+        except (OSError, ValueError):  # it is a pipe, or closed
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
         return descriptor, offset, max(0, status.st_size - offset)
+
+
+def _plain_file(file: Any) -> io.FileIO | io.BufferedReader | io.BufferedRandom | None:
+    """Return the file whose bytes `file` gives as they are, if there is one.
+
+    To have a fileno() does not tell: a GzipFile has that of what it decompresses. So look whose
+    read() it is; the proxies of tempfile and of Django hand out that of the file behind them.
+    """
+    read = getattr(file, "read", None)
+    reader: Any = getattr(getattr(read, "__wrapped__", read), "__self__", None)
+    raw = reader.raw if type(reader) in (io.BufferedReader, io.BufferedRandom) else reader
+    return reader if type(raw) is io.FileIO else None
 
 
 def read_cached(descriptor: int, offset: int, size: int) -> bytes:
@@ -97,8 +114,11 @@ class FileSender:
             os.close(self._target)
 
     def _apply(self, function: Any, *args: Any) -> Any:
-        self._running = self._pool.spawn(function, *args)
-        return self._running.get()
+        self._running = self._pool.spawn(_quietly, function, *args)
+        result = self._running.get()
+        if isinstance(result, OSError):
+            raise result
+        return result
 
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes of the file; blocks this greenlet."""
@@ -113,3 +133,11 @@ class FileSender:
         """
         sent: int = self._apply(os.sendfile, self._target, self._source, offset, min(size, _SEND))
         return sent
+
+
+def _quietly(function: Any, *args: Any) -> Any:
+    """Return an error instead of raising it: gevent prints what a thread raises."""
+    try:
+        return function(*args)
+    except OSError as exc:
+        return exc

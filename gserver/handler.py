@@ -26,7 +26,7 @@ from gserver.api.lite import native
 from gserver.clock import Clock
 from gserver.fields import status_text
 from gserver.files import FileWrapper
-from gserver.stream import BODY, DONE, HEADERS, START, Stream
+from gserver.stream import HEADERS, START, Stream
 
 logger = logging.getLogger("gserver.error")
 
@@ -85,7 +85,12 @@ class Handler:
         try:
             while True:
                 me.gr_context = None
-                run(stream)
+                try:
+                    run(stream)
+                except BaseException:  # a defect of ours costs this exchange only
+                    logger.exception("error in the server")
+                    stream.abort()
+                    stream.finished()
                 if len(parked) >= _PARKED:
                     break
                 parked.append(me)
@@ -133,12 +138,11 @@ class Handler:
                 stream.respond(body[0])
             else:
                 _send(stream, body)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - GreenletExit and timeouts end it as well
             self._failed(stream, exc)
         if type(body) is not list:
             self._close(body)
-        if stream.closers is not None:
-            stream.run_closers()
+        stream.closing.finish()
         stream.finished()
 
     def _call_lite(self, stream: Stream) -> Any:
@@ -167,7 +171,8 @@ class Handler:
     def _failed(self, stream: Stream, exc: BaseException) -> None:
         """Answer what the application raised: with a page while that is possible."""
         environ = stream.environ
-        where = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}"
+        # The application may have done what it liked to its environ.
+        where = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"
         if isinstance(exc, Disconnected):
             logger.debug("%s: %s", where, exc)
             stream.abort()
@@ -201,36 +206,51 @@ class Handler:
         try:
             stream.start_response(status, headers)
             stream.respond(page)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, it was the second thing
             logger.debug("the error page was not sent: %s", exc)
             stream.abort()
 
 
 def _send(stream: Stream, body: Iterable[bytes]) -> None:
-    """Send the application's iterable."""
+    """Send the application's iterable, in the way that suits it."""
     if isinstance(body, (str, bytes)):
-        # Either would be sent byte by byte, or fail at each character.
-        raise LocalProtocolError(f"the body must be an iterable of bytes, not {type(body).__name__}")
-    if isinstance(body, FileWrapper):
-        region = body.region()
-        if region is not None and stream.state is HEADERS and not stream.bodyless:
-            descriptor, offset, size = region
-            if stream.fields is not None and stream.length <= size:
-                stream.send_file(*region)
-                stream.end()
+        # Either would be sent character by character, or fail at the first.
+        raise LocalProtocolError(
+            f"the body must be an iterable of bytes, not {type(body).__name__}"
+        )
+    if stream.state is HEADERS and stream.fields is not None:
+        if isinstance(body, FileWrapper) and _send_file(stream, body):
+            return
+        if stream.length < 0 and _is_single(body):
+            # The server may tell the length of a body that is one block (PEP 3333).
+            block = next(iter(body))
+            if type(block) is bytes:
+                stream.respond(block)
                 return
-    if stream.state is HEADERS and stream.length < 0:
-        # PEP 3333: a length of one lets the server tell the Content-Length.
-        try:
-            single = len(body) == 1  # type: ignore[arg-type]
-        except (TypeError, AttributeError, NotImplementedError):
-            single = False
-        if single:
-            for block in body:
-                if isinstance(block, bytes) and stream.fields is not None:
-                    stream.respond(bytes(block))
-                    return
-                stream.write(block)
+            stream.write(block)
+            stream.end()
+            return
+    _send_blocks(stream, body)
+
+
+def _send_file(stream: Stream, body: FileWrapper) -> bool:
+    """Have the kernel send a file; return False where that cannot be."""
+    region = body.region()
+    if region is None or stream.length > region[2]:
+        return False
+    stream.send_file(*region)
+    stream.end()
+    return True
+
+
+def _is_single(body: Iterable[bytes]) -> bool:
+    try:
+        return len(body) == 1  # type: ignore[arg-type]
+    except (TypeError, AttributeError, NotImplementedError):
+        return False
+
+
+def _send_blocks(stream: Stream, body: Iterable[bytes]) -> None:
     for block in body:
         if stream.length >= 0 and stream.sent + len(block) > stream.length:
             # More than announced never reaches the wire (PEP 3333).

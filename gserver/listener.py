@@ -14,7 +14,13 @@ from typing import Any
 from gserver.api.errors import ConfigError
 from gserver.config import Config
 
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:/\[\]]*)):([0-9]{1,5})").fullmatch
+_HOST_PORT = re.compile(
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[^:/\[\]\s]*)):(?P<port>[0-9]{1,5})",
+    re.ASCII,
+).fullmatch
+# What fits into a C int; the kernel's own bound (net.core.somaxconn) is lower.
+_MAX_BACKLOG = 2**31 - 1
+_DESCRIPTOR = re.compile(r"fd://([0-9]{1,9})", re.ASCII).fullmatch
 
 
 @dataclass(frozen=True)
@@ -46,24 +52,32 @@ class Address:
         tls = None
         rest = text
         for scheme, meaning in (("http://", False), ("https://", True)):
-            if rest.startswith(scheme):
+            if text.startswith(scheme):
                 tls = meaning
-                rest = rest.removeprefix(scheme).removesuffix("/")
+                rest = text.removeprefix(scheme).removesuffix("/")
         if rest.startswith("unix:"):
             path = rest.removeprefix("unix:")
             if path.startswith("//"):
                 path = path.removeprefix("//")
             if path:
                 return cls(text, tls, path=path)
-        elif rest.startswith("fd://") and rest.removeprefix("fd://").isdecimal():
-            return cls(text, tls, descriptor=int(rest.removeprefix("fd://")))
-        elif match := _HOST_PORT(rest):
-            port = int(match[3])
-            if port < 65536:
-                return cls(text, tls, host=match[1] or match[2], port=port)
+        elif match := _DESCRIPTOR(rest):
+            return cls(text, tls, descriptor=int(match[1]))
+        elif (match := _HOST_PORT(rest)) and int(match["port"]) < 65536:
+            return cls(text, tls, host=match["ipv6"] or match["host"], port=int(match["port"]))
         raise ConfigError(
             f"cannot listen at {text!r}: write HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N"
         )
+
+    def speaks_tls(self, config: Config) -> bool:
+        """Return whether TLS is spoken there.
+
+        Raises:
+            ConfigError: The user asks for it, but gives no certificate.
+        """
+        if self.tls and not config.certfile:
+            raise ConfigError(f"{self.text} asks for TLS: give certfile and keyfile")
+        return bool(config.certfile) if self.tls is None else self.tls
 
 
 class Listener:
@@ -82,7 +96,9 @@ class Listener:
     def __init__(self, sock: _socket.socket, tls: bool, path: str = "") -> None:
         self.socket = sock
         self.tls = tls
-        self._path = path
+        # The application may change the folder, and somebody else may make a file of that name.
+        self._path = os.path.abspath(path) if path else ""
+        self._file = _identity(self._path)
         sock.setblocking(False)
         name: Any = sock.getsockname()
         scheme = "https" if tls else "http"
@@ -100,11 +116,19 @@ class Listener:
     def close(self) -> None:
         """Stop listening; remove the file of a Unix socket that this listener made."""
         self.socket.close()
-        if self._path:
+        if self._path and self._file == _identity(self._path):
             try:
                 os.unlink(self._path)
-            except FileNotFoundError:
-                pass  # somebody was faster
+            except OSError:
+                pass  # somebody was faster, or took the right to do so away
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def listen(address: Address, config: Config) -> Listener:
@@ -113,9 +137,7 @@ def listen(address: Address, config: Config) -> Listener:
     Raises:
         ConfigError: It is in use, not allowed, or not to be had.
     """
-    tls = bool(config.certfile) if address.tls is None else address.tls
-    if tls and not config.certfile:
-        raise ConfigError(f"{address.text} asks for TLS: give certfile and keyfile")
+    tls = address.speaks_tls(config)
     try:
         if address.descriptor >= 0:
             return Listener(_inherited(address.descriptor), tls)
@@ -126,41 +148,46 @@ def listen(address: Address, config: Config) -> Listener:
         hint = "; is another server running there?" if exc.errno == errno.EADDRINUSE else ""
         reason = exc.strerror or str(exc)
         raise ConfigError(f"cannot listen at {address.text}: {reason}{hint}") from exc
+    except UnicodeError as exc:  # no host name
+        raise ConfigError(f"cannot listen at {address.text}: {exc}") from exc
 
 
 def _inherited(descriptor: int) -> _socket.socket:
     sock = _socket.socket(fileno=descriptor)
-    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    try:
+        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:
+        listening = 0
+    if not listening:
+        sock.detach()
         raise OSError(errno.EINVAL, "the descriptor is not a listening socket")
+    # Or processes that the application starts would keep the address in use.
+    os.set_inheritable(descriptor, False)
     return sock
 
 
 def _unix_socket(path: str, config: Config) -> _socket.socket:
-    sock = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if os.path.exists(path):
-            if not stat.S_ISSOCK(os.stat(path).st_mode):
-                raise OSError(errno.EEXIST, "the file exists and is no socket")
-            _remove_stale(path)
-        sock.bind(path)
-        sock.listen(config.backlog)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    if os.path.lexists(path):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise OSError(errno.EEXIST, "the file exists and is no socket")
+        _remove_stale(path)
+    return _bound(_socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path, config)
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the socket of a server that is gone; a live one answers."""
+    """Remove the socket of a server that is gone; where one listens, an attempt would succeed."""
     probe = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.setblocking(False)
     try:
         probe.connect(path)
-    except OSError:
+    except ConnectionRefusedError:
         os.unlink(path)
-    else:
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        return
+    except BlockingIOError:
+        pass  # it listens, and its backlog is full
     finally:
         probe.close()
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _tcp_socket(address: Address, config: Config) -> _socket.socket:
@@ -171,15 +198,21 @@ def _tcp_socket(address: Address, config: Config) -> _socket.socket:
         type=socket.SOCK_STREAM,
         flags=socket.AI_PASSIVE,
     )
+    # A name may stand for both: localhost is 127.0.0.1 to most clients, as it is to Go.
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
     family, kind, protocol, _, where = found[0]
     sock = _socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if config.reuse_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return _bound(sock, where, config)
+
+
+def _bound(sock: _socket.socket, where: Any, config: Config) -> _socket.socket:
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if config.reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(where)
-        sock.listen(config.backlog)
-    except OSError:
+        sock.listen(min(config.backlog, _MAX_BACKLOG))
+    except BaseException:
         sock.close()
         raise
     return sock

@@ -12,106 +12,155 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from gserver.api.errors import ConfigError
 
+_USUAL_NAMES = ("app", "application", "wsgi_app", "create_app", "make_app")
 
-def load_application(name: str) -> Callable[..., Any]:
-    """Import and return the application called `name`.
 
-    Raises:
-        ConfigError: There is no such module or attribute, or it is not callable. What the module
-            itself raises while it is imported, is its `__cause__`.
+@dataclass(frozen=True)
+class Reference:
+    """The name of an application.
+
+    Attributes:
+        text: As the user wrote it.
+        module: The name of the module.
+        path: The names that lead from the module to the application or to its factory.
+        arguments: What to call the factory with; None if it is no factory.
     """
-    module_name, _, expression = name.partition(":")
-    if not module_name or not all(map(str.isidentifier, module_name.split("."))):
-        hint = ""
-        if module_name.endswith(".py") or "/" in module_name:
-            guess = os.path.relpath(module_name.removesuffix(".py")).replace(os.sep, ".")
-            hint = f"; try {guess}:{expression or 'app'}"
-        raise ConfigError(f"{name!r} is not of the form MODULE:APP{hint}")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    module = _import(module_name)
-    application = _evaluate(module, module_name, expression or "application")
-    if not callable(application):
-        raise ConfigError(
-            f"{name} is of type {type(application).__name__}, which is not callable: "
-            "no WSGI or Lite application"
-        )
-    return application
 
+    text: str
+    module: str
+    path: tuple[str, ...]
+    arguments: tuple[list[Any], dict[str, Any]] | None = None
 
-def _import(module_name: str) -> Any:
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as exc:
-        missing = exc.name or ""
-        if module_name == missing or module_name.startswith(missing + "."):
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Return what a text such as "hello:app" means; imports nothing.
+
+        Raises:
+            ConfigError: It is not of the form MODULE:APP.
+        """
+        module, _, expression = text.partition(":")
+        if module.endswith(".py") or not all(map(str.isidentifier, module.split("."))):
+            raise ConfigError(f"{text!r} is not of the form MODULE:APP{_for_file(text)}")
+        try:
+            tree = ast.parse(expression or "application", mode="eval").body
+            arguments = _literals(tree) if isinstance(tree, ast.Call) else None
+            path = ast.unparse(tree.func if isinstance(tree, ast.Call) else tree).split(".")
+        except (SyntaxError, ValueError):
+            path = []
+        if not path or not all(map(str.isidentifier, path)):
             raise ConfigError(
-                f"there is no module {missing!r} in {os.getcwd()} or on the Python path"
-                f"{_similar_module(missing)}"
-            ) from None
-        raise ConfigError(f"importing {module_name} failed: {exc}") from exc
-    except Exception as exc:
-        raise ConfigError(f"importing {module_name} failed: {type(exc).__name__}: {exc}") from exc
+                f"{expression!r} is neither a name in {module} nor a call with literal arguments"
+            )
+        return cls(text, module, tuple(path), arguments)
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the application.
+
+        Raises:
+            ConfigError: There is no such module or attribute, or it is not callable. What the
+                application's own code raised is its `__cause__`.
+        """
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.insert(0, here)
+        found = self._import()
+        name = self.module
+        for attribute in self.path:
+            if not hasattr(found, attribute):
+                hint = _did_you_mean(attribute, dir(found), _USUAL_NAMES)
+                raise ConfigError(f"{name} has no attribute {attribute!r}{hint}")
+            found = getattr(found, attribute)
+            name += (":" if name == self.module else ".") + attribute
+        if self.arguments is not None:
+            if not callable(found):
+                raise ConfigError(f"{name} is not callable: no factory")
+            args, named = self.arguments
+            with _blame(f"the factory {name} failed"):
+                found = found(*args, **named)
+        if not callable(found):
+            raise ConfigError(
+                f"{self.text} is of type {type(found).__name__}, which is not callable: "
+                "no WSGI or Lite application"
+            )
+        return found  # type: ignore[no-any-return]
+
+    def _import(self) -> Any:
+        with _blame(f"importing {self.module} failed"):
+            try:
+                return importlib.import_module(self.module)
+            except ModuleNotFoundError as exc:
+                missing = exc.name or ""
+                if not f"{self.module}.".startswith(f"{missing}."):
+                    raise  # the application's own import
+        raise ConfigError(
+            f"there is no module {missing!r} in {os.getcwd()} or on the Python path"
+            f"{self._other_module(missing)}"
+        )
+
+    def _other_module(self, missing: str) -> str:
+        parent, _, name = missing.rpartition(".")
+        if hasattr(sys.modules.get(parent), name):
+            return f"; did you mean {parent}:{name}?"
+        if parent:
+            return ""
+        return _did_you_mean(missing, [entry.removesuffix(".py") for entry in os.listdir()])
 
 
-def _similar_module(name: str) -> str:
-    files = [entry.removesuffix(".py") for entry in os.listdir() if entry.endswith(".py")]
-    close = difflib.get_close_matches(name, files, 1)
+def _for_file(text: str) -> str:
+    """Return a hint for who has written the path of a file."""
+    path, _, application = text.partition(":")
+    module = os.path.relpath(path.removesuffix(".py") or ".").replace(os.sep, ".")
+    if not all(map(str.isidentifier, module.split("."))):
+        return ""
+    return f"; try {module}:{application or 'app'}"
+
+
+def _literals(call: ast.Call) -> tuple[list[Any], dict[str, Any]]:
+    named = {one.arg: ast.literal_eval(one.value) for one in call.keywords}
+    if None in named:
+        raise ValueError("** is no literal")
+    return [ast.literal_eval(one) for one in call.args], {str(k): v for k, v in named.items()}
+
+
+def _did_you_mean(name: str, others: Iterable[str], usual: Iterable[str] = ()) -> str:
+    known = [one for one in others if one.isidentifier() and not one.startswith("_")]
+    close = difflib.get_close_matches(name, known, 1) or [one for one in usual if one in known]
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _evaluate(module: Any, module_name: str, expression: str) -> Any:
+@contextmanager
+def _blame(what: str) -> Iterator[None]:
+    """Turn whatever the application's code raises into a `ConfigError` that it caused."""
     try:
-        tree = ast.parse(expression, mode="eval").body
-        call = tree if isinstance(tree, ast.Call) else None
-        target = call.func if call else tree
-        args = [ast.literal_eval(one) for one in call.args] if call else []
-        named = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords} if call else {}
-        names = ast.unparse(target).split(".")
-        if not all(map(str.isidentifier, names)):
-            raise ValueError
-    except (SyntaxError, ValueError):
-        raise ConfigError(
-            f"{expression!r} is neither a name in {module_name} nor a call with literal arguments"
-        ) from None
-    found = module
-    for name in names:
-        try:
-            found = getattr(found, name)
-        except AttributeError:
-            public = [one for one in dir(found) if not one.startswith("_")]
-            close = difflib.get_close_matches(name, public, 1)
-            if not close:
-                close = [one for one in ("app", "application", "wsgi_app") if one in public]
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigError(f"module {module_name} has no attribute {name!r}{hint}") from None
-    if call is None:
-        return found
-    if not callable(found):
-        raise ConfigError(f"{module_name}:{'.'.join(names)} is not callable: no factory")
-    try:
-        return found(*args, **named)
-    except Exception as exc:
-        raise ConfigError(
-            f"the factory {module_name}:{expression} failed: {type(exc).__name__}: {exc}"
-        ) from exc
+        yield
+    except (Exception, SystemExit) as exc:
+        # The rest of a long message stands in the traceback.
+        message = f"{type(exc).__name__}: {exc}".splitlines()[0].removesuffix(": ")
+        raise ConfigError(f"{what}: {message}") from exc
 
 
 def describe_cause(error: BaseException) -> str:
     """Return the traceback of what the application raised, without the frames of the import."""
-    cause = error.__cause__
-    if cause is None:
+    if error.__cause__ is None:
         return ""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(cause.__traceback__)
-        if "importlib" not in frame.filename and frame.filename != __file__
-    ]
-    lines = traceback.format_list(frames) + traceback.format_exception_only(cause)
-    return "Traceback (most recent call last):\n" + "".join(lines)
+    described = traceback.TracebackException.from_exception(error.__cause__)
+    _remove_frames(described)
+    return "".join(described.format())
+
+
+def _remove_frames(described: traceback.TracebackException | None) -> None:
+    while described is not None:
+        described.stack[:] = [one for one in described.stack if not _of_import(one.filename)]
+        _remove_frames(described.__context__)
+        described = described.__cause__
+
+
+def _of_import(filename: str) -> bool:
+    return filename.startswith("<frozen importlib") or filename in (importlib.__file__, __file__)

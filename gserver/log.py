@@ -1,134 +1,168 @@
 """The access log: gunicorn's format strings, written without stalling requests.
 
-A request adds its line to a list; a thread writes what has gathered. A disk or a pipe that is slow
-delays the log, nothing else; when too much has gathered, lines are dropped and counted.
+A request adds its line to a list, in its own greenlet and after its response. Now and then the hub
+hands the list to a thread, which writes it. A disk or a pipe that is slow delays the log, nothing
+else; when too much has gathered, lines are dropped and counted.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
+import logging
 import os
 import re
 import sys
 import time
+from _queue import SimpleQueue
 from collections.abc import Callable
-from typing import Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from gevent.hub import Hub
+from gevent import monkey
 
 from gserver.api.errors import ConfigError
 from gserver.config import Config
-from gserver.stream import Stream
+
+if TYPE_CHECKING:
+    from gevent.hub import Hub
+
+    from gserver.stream import Stream
+
+logger = logging.getLogger("gserver.error")
 
 # Seconds that lines gather before they are written together.
 _GATHER: Final = 0.1
-_MAX_WAITING: Final = 100_000
+# Characters of lines that wait for a slow reader; twice as many can be in memory.
+_MAX_WAITING: Final = 4 * 2**20
+# Seconds that a stopping server waits for the log to be written.
+_LAST_WORDS: Final = 1.0
 
-_ATOM: Final = re.compile(r"%(?:\(([A-Za-z]|\{[^}]+\}[ioe])\)s|%)")
-_UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
+_YELLOW, _RED, _PLAIN = "\033[33m", "\033[31m", "\033[0m"
+_MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
+
+# The writer is a thread of the system, whether or not gevent has patched what makes threads.
+_start_thread: Any = monkey.get_original("_thread", "start_new_thread")
+_make_lock: Any = monkey.get_original("_thread", "allocate_lock")
+_sleep: Any = monkey.get_original("time", "sleep")
+
+Atom: TypeAlias = "Callable[[Stream, float], str]"
+"""Returns a piece of a log line, given an exchange and the seconds that it took."""
 
 
-class Exchange:
-    """What a log line tells about, with one method for each of gunicorn's atoms."""
+def coloured(descriptor: int) -> bool:
+    """Return whether colours are welcome there: a terminal, and no NO_COLOR (no-color.org)."""
+    return os.isatty(descriptor) and not os.environ.get("NO_COLOR")
 
-    def __init__(self, stream: Stream, seconds: float) -> None:
-        self.stream = stream
-        self.environ = stream.environ
-        self.seconds = seconds
 
-    def h(self) -> str:
-        """Remote address."""
-        return self.environ["REMOTE_ADDR"] or "-"
+# -- the format ------------------------------------------------------------------------------
 
-    def l(self) -> str:  # noqa: E743 - the atom's name
-        """Always "-"."""
+
+def _variable(*names: str) -> Atom:
+    """Return an atom for the first of these environ keys that is there."""
+
+    def read(stream: Stream, seconds: float) -> str:
+        environ = stream.environ
+        for name in names:
+            if name in environ:
+                return str(environ[name])
         return "-"
 
-    def u(self) -> str:
-        """User name of Basic authentication."""
-        scheme, _, credentials = self.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "basic":
-            return "-"
-        try:
-            decoded = base64.b64decode(credentials, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return "-"
-        return decoded.partition(":")[0] or "-"
+    return read
 
-    def t(self) -> str:
-        """Time of the log line."""
-        return time.strftime("[%d/%b/%Y:%H:%M:%S %z]")
 
-    def r(self) -> str:
-        """Request line."""
-        return f"{self.m()} {self.environ['RAW_URI']} {self.H()}"
+def _host(stream: Stream, seconds: float) -> str:
+    return str(stream.environ.get("REMOTE_ADDR") or "-")
 
-    def m(self) -> str:
-        """Method."""
-        return str(self.environ["REQUEST_METHOD"])
 
-    def U(self) -> str:
-        """Path without the query."""
-        return str(self.environ["PATH_INFO"])
+def _status(stream: Stream, seconds: float) -> str:
+    return stream.status[:3] or "-"
 
-    def q(self) -> str:
-        """Query."""
-        return str(self.environ["QUERY_STRING"])
 
-    def H(self) -> str:
-        """Protocol."""
-        return str(self.environ["SERVER_PROTOCOL"])
+def _user(stream: Stream, seconds: float) -> str:
+    scheme, _, credentials = stream.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() != "basic":
+        return "-"
+    try:
+        name = base64.b64decode(credentials).decode().partition(":")[0]
+    except ValueError:
+        return "-"
+    # The format does not quote it.
+    return name.replace(" ", "%20") or "-"
 
-    def s(self) -> str:
-        """Status code."""
-        return str(self.stream.code or "-")
 
-    def B(self) -> str:
-        """Bytes of content."""
-        return str(self.stream.sent)
+@lru_cache(maxsize=1)
+def _time(second: int) -> str:
+    now = time.localtime(second)
+    # Not %b, which speaks the language that the application has set.
+    month = _MONTHS[3 * now.tm_mon - 3 : 3 * now.tm_mon]
+    return time.strftime(f"[%d/{month}/%Y:%H:%M:%S %z]", now)
 
-    def b(self) -> str:
-        """Bytes of content, or "-"."""
-        return str(self.stream.sent or "-")
 
-    def f(self) -> str:
-        """Referer."""
-        return str(self.environ.get("HTTP_REFERER", "-"))
+def _request_line(stream: Stream, seconds: float) -> str:
+    return f"{_method(stream, 0)} {_target(stream, 0)} {_protocol(stream, 0)}"
 
-    def a(self) -> str:
-        """User agent."""
-        return str(self.environ.get("HTTP_USER_AGENT", "-"))
 
-    def T(self) -> str:
-        """Seconds the request took."""
-        return str(int(self.seconds))
+def _sent(stream: Stream, seconds: float) -> str:
+    return str(0 if stream.bodyless else stream.sent)
 
-    def M(self) -> str:
-        """Milliseconds the request took."""
-        return str(int(self.seconds * 1e3))
 
-    def D(self) -> str:
-        """Microseconds the request took."""
-        return str(int(self.seconds * 1e6))
+def _sent_or_dash(stream: Stream, seconds: float) -> str:
+    sent = _sent(stream, seconds)
+    return "-" if sent == "0" else sent
 
-    def L(self) -> str:
-        """Seconds the request took, as a decimal."""
-        return f"{self.seconds:.6f}"
 
-    def p(self) -> str:
-        """Process id, as gunicorn prints it."""
-        return f"<{os.getpid()}>"
+def _response_header(name: str) -> Atom:
+    def read(stream: Stream, seconds: float) -> str:
+        found = [str(value) for key, value in stream.headers if key.lower() == name]
+        return ", ".join(found) or "-"
 
-    def named(self, name: str, kind: str) -> str:
-        """Request header (i), response header (o) or environ variable (e)."""
-        if kind == "o":
-            found = [v for k, v in self.stream.headers if k.lower() == name.lower()]
-            return ",".join(found) or "-"
-        if kind == "i":
-            name = "HTTP_" + name.upper().replace("-", "_")
-            name = name.removeprefix("HTTP_") if name.startswith("HTTP_CONTENT_") else name
-        return str(self.environ.get(name, "-"))
+    return read
+
+
+_method = _variable("REQUEST_METHOD")
+_target = _variable("RAW_URI")
+_protocol = _variable("SERVER_PROTOCOL")
+
+_ATOMS: Final[dict[str, Atom]] = {
+    "h": _host,
+    "l": lambda stream, seconds: "-",
+    "u": _user,
+    "t": lambda stream, seconds: _time(int(time.time())),
+    "r": _request_line,
+    "m": _method,
+    "U": _variable("PATH_INFO"),
+    "q": _variable("QUERY_STRING"),
+    "H": _protocol,
+    "s": _status,
+    "B": _sent,
+    "b": _sent_or_dash,
+    "f": _variable("HTTP_REFERER"),
+    "a": _variable("HTTP_USER_AGENT"),
+    "T": lambda stream, seconds: f"{int(seconds)}",
+    "M": lambda stream, seconds: f"{int(seconds * 1e3)}",
+    "D": lambda stream, seconds: f"{int(seconds * 1e6)}",
+    "L": lambda stream, seconds: f"{seconds:.6f}",
+    "p": lambda stream, seconds: f"<{os.getpid()}>",
+}
+_FIND_ATOM: Final = re.compile(r"%(?:\(([^)]*)\)s|(%)|)")
+_NAMED_ATOM: Final = re.compile(r"\{([^}]+)\}([ioe])").fullmatch
+
+
+def _atom(name: str) -> Atom:
+    if name in _ATOMS:
+        return _ATOMS[name]
+    match = _NAMED_ATOM(name)
+    if match is None:
+        raise ConfigError(
+            f"access_logformat: there is no %({name})s, only {' '.join(_ATOMS)} "
+            "and {header}i, {header}o, {variable}e"
+        )
+    if match[2] == "o":
+        return _response_header(match[1].lower())
+    if match[2] == "e":
+        return _variable(match[1], match[1].upper())
+    key = match[1].upper().replace("-", "_")
+    return _variable(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}")
 
 
 class Format:
@@ -139,61 +173,63 @@ class Format:
     """
 
     def __init__(self, text: str) -> None:
-        self._literals: list[str] = []
-        self._atoms: list[Callable[[Exchange], str]] = []
-        end = 0
-        for match in _ATOM.finditer(text):
-            literal = text[end : match.start()]
-            end = match.end()
-            atom = match[1]
-            if atom is None:
-                literal += "%"
-            self._add(literal, _reader(atom) if atom else _nothing)
-        self._tail = text[end:]
-        if "%" in "".join(self._literals).replace("%", "", text.count("%%")) + self._tail:
-            raise ConfigError(f"access_logformat: % must be %% or an atom such as %(h)s: {text!r}")
+        self._atoms: list[Atom] = []
+        self._template = _FIND_ATOM.sub(self._compile, text) + "\n"
 
-    def _add(self, literal: str, atom: Callable[[Exchange], str]) -> None:
-        self._literals.append(literal)
-        self._atoms.append(atom)
+    def _compile(self, match: re.Match[str]) -> str:
+        if match[2]:
+            return "%%"
+        if match[1] is None:
+            rest = match.string[match.start() :]
+            raise ConfigError(
+                f"access_logformat: {rest:.10}: after % comes an atom, such as %(h)s, or another %"
+            )
+        self._atoms.append(_atom(match[1]))
+        return "%s"
 
-    def line(self, exchange: Exchange) -> str:
+    def line(self, stream: Stream, seconds: float) -> str:
         """Return the line for an exchange; what the client sent cannot forge a second one."""
-        pieces = []
-        for literal, atom in zip(self._literals, self._atoms, strict=True):
-            pieces.append(literal)
-            pieces.append(_UNSAFE.sub(_escape, atom(exchange)))
-        return "".join(pieces) + self._tail + "\n"
+        values = [atom(stream, seconds) for atom in self._atoms]
+        joined = "".join(values)
+        if not joined.isascii() or not joined.isprintable() or '"' in joined or "\\" in joined:
+            values = [_UNSAFE.sub(_escape, value) for value in values]
+        return self._template % tuple(values)
 
 
-def _reader(atom: str) -> Callable[[Exchange], str]:
-    if atom.startswith("{"):
-        name, _, kind = atom[1:].rpartition("}")
-        return lambda exchange: exchange.named(name, kind)
-    if not hasattr(Exchange, atom):
-        raise ConfigError(f"access_logformat: there is no atom %({atom})s")
-    return getattr(Exchange, atom)  # type: ignore[no-any-return]
-
-
-def _nothing(_: Exchange) -> str:
-    return ""
+_UNSAFE: Final = re.compile(r"[^ !#-\[\]-~]")
 
 
 def _escape(match: re.Match[str]) -> str:
-    return f"\\x{ord(match[0]):02x}"
+    """Return the character as Apache writes it: behind a backslash."""
+    character = match[0]
+    return '\\"' if character == '"' else character.encode("unicode_escape").decode("ascii")
+
+
+# -- the log ---------------------------------------------------------------------------------
 
 
 class AccessLog:
-    """Writes a line for each request that was handled."""
+    """Writes a line for each request that was handled.
 
-    def __init__(self, descriptor: int, format: Format) -> None:
+    Args:
+        descriptor: Of an open file; the log closes it.
+        format: What the lines look like.
+        colour: Lines of client errors are yellow, those of server errors red.
+    """
+
+    def __init__(self, descriptor: int, format: Format, colour: bool = False) -> None:
         self._descriptor = descriptor
         self._format = format
+        self._colours = {"4": _YELLOW, "5": _RED} if colour else {}
         self._lines: list[str] = []
+        self._waiting = 0  # characters of them
         self._dropped = 0
-        self._hub: Hub | None = None
         self._timer: Any = None
         self._scheduled = False
+        self._closed = False
+        self._batches: SimpleQueue[bytes | None] = SimpleQueue()
+        self._trouble = ""  # why the thread could not write
+        self._written = _make_lock()  # held until the thread has written everything
 
     @classmethod
     def from_config(cls, config: Config) -> AccessLog | None:
@@ -202,75 +238,122 @@ class AccessLog:
         Raises:
             ConfigError: The file cannot be written, or the format is wrong.
         """
+        format = Format(config.access_logformat)
         path = config.access_logfile
         if path == "auto":
             path = "-" if sys.stdout is not None and sys.stdout.isatty() else "off"
-        format = Format(config.access_logformat)
         if path in ("off", ""):
             return None
-        if path == "-":
-            return cls(os.dup(1), format)
         try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            return cls(os.open(path, flags, 0o644), format)
+            descriptor = os.dup(1) if path == "-" else _open(path)
         except OSError as exc:
             raise ConfigError(f"access_logfile {path}: {exc.strerror}") from exc
+        return cls(descriptor, format, coloured(descriptor))
 
     def around(self, run: Callable[[Stream], None], hub: Hub) -> Callable[[Stream], None]:
-        """Return a `Handler.run` that logs what `run` has handled."""
-        self._hub = hub
+        """Start the log; return a `Handler.run` that logs what `run` has handled."""
         self._timer = hub.loop.timer(_GATHER)
+        self._written.acquire()
+        _start_thread(self._write_batches, ())
 
         def logged(stream: Stream) -> None:
             begin = time.perf_counter()
             try:
                 run(stream)
             finally:
-                self.add(Exchange(stream, time.perf_counter() - begin))
+                self.add(stream, time.perf_counter() - begin)
 
         return logged
 
-    def add(self, exchange: Exchange) -> None:
-        """Have a line written soon."""
-        if len(self._lines) >= _MAX_WAITING:
-            self._dropped += 1
+    def add(self, stream: Stream, seconds: float) -> None:
+        """Have a line written soon.
+
+        Args:
+            stream: The exchange, which is over.
+            seconds: How long it took.
+        """
+        if self._closed:
             return
-        self._lines.append(self._format.line(exchange))
+        if self._waiting > _MAX_WAITING:
+            self._drop()
+            return
+        try:
+            line = self._format.line(stream, seconds)
+        except Exception:
+            # The environ and the headers are the application's to spoil; it has its response.
+            logger.exception("access log: no line for a request")
+            return
+        if self._colours and (colour := self._colours.get(stream.status[:1])):
+            line = f"{colour}{line[:-1]}{_PLAIN}\n"
+        self._lines.append(line)
+        self._waiting += len(line)
         if not self._scheduled:
             self._scheduled = True
             self._timer.start(self._flush)
 
+    def _drop(self) -> None:
+        if not self._dropped:
+            logger.warning("access log: lines are dropped, it takes them too slowly")
+        self._dropped += 1
+
+    # -- in the hub --------------------------------------------------------------------------
+
     def _flush(self) -> None:
-        # In the hub. The thread is waited for, so that lines stay in order.
-        assert self._hub is not None
-        self._hub.threadpool.spawn(self._write, self._take()).rawlink(self._written)
+        if self._batches.empty():
+            self._scheduled = False
+            self._hand_over()
+        else:
+            self._timer.start(self._flush)  # the thread is behind
 
-    def _written(self, _: object) -> None:
-        self._scheduled = bool(self._lines)
-        if self._scheduled:
-            self._timer.start(self._flush)
-
-    def _take(self) -> bytes:
-        lines, self._lines = self._lines, []
+    def _hand_over(self) -> None:
+        self._batches.put("".join(self._lines).encode("utf-8", "backslashreplace"))
+        self._lines.clear()
+        self._waiting = 0
         if self._dropped:
-            lines.append(f"[{self._dropped} lines were dropped: the log is too slow]\n")
+            logger.warning("access log: %d lines were dropped", self._dropped)
             self._dropped = 0
-        return "".join(lines).encode("utf-8", "backslashreplace")
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._descriptor, view) :]
-            except BlockingIOError:  # a pipe that somebody made non-blocking
-                time.sleep(_GATHER)
-            except OSError:
-                return  # a full disk, a reader that has left: serving goes on without a log
+        if self._trouble:
+            logger.error("access log: cannot write: %s", self._trouble)
+            self._trouble = ""
 
     def close(self) -> None:
-        """Write what is left and close the file; blocks."""
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer.close()
-        self._write(self._take())
+        """Write what is left and close the file; blocks the thread, though not for long."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is None:
+            os.close(self._descriptor)
+            return
+        self._timer.stop()
+        self._timer.close()
+        self._hand_over()
+        self._batches.put(None)
+        if not self._written.acquire(timeout=_LAST_WORDS):
+            logger.warning("access log: nobody reads it, and the last lines are lost")
+
+    # -- in the thread, which coverage does not see ------------------------------------------
+
+    def _write_batches(self) -> None:  # pragma: no cover
+        for batch in iter(self._batches.get, None):
+            self._write(memoryview(batch))
         os.close(self._descriptor)
+        self._written.release()
+
+    def _write(self, data: memoryview) -> None:  # pragma: no cover
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # a pipe that somebody made non-blocking
+                _sleep(_GATHER)
+            except OSError as exc:
+                # A full disk, a reader that has left: serving goes on without a log.
+                self._trouble = exc.strerror or "unknown error"
+                return
+
+
+def _open(path: str) -> int:
+    # Non-blocking, lest a FIFO that nobody reads yet stops the start.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o644)
+    os.set_blocking(descriptor, True)
+    return descriptor

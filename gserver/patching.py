@@ -8,48 +8,78 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from gevent import monkey
 
-_SOURCES = ("socket", "ssl", "threading", "time", "select", "selectors", "subprocess", "queue", "os")
-_OURS = ("gevent", "greenlet", "gserver", "zope", "__main__", "_pytest", "pytest", "coverage")
+_BLOCKING = ("socket", "ssl", "threading", "time", "select", "selectors", "subprocess", "queue")
+_HARMLESS = ("threading.get_ident", "subprocess.CompletedProcess")
+# These keep the originals on purpose, or (gunicorn) can live with them.
+_WANT_ORIGINALS = {
+    "gserver.log",
+    "gevent",
+    "gunicorn",
+    "coverage",
+    "pydevd",
+    "_pydevd_bundle",
+    "debugpy",
+}
 
 
 def patch() -> list[str]:
-    """Patch the standard library; return what was imported too early, a line for each module."""
+    """Patch the standard library; return what to tell the user about what came too early."""
     with warnings.catch_warnings():
-        # gevent warns of ssl; `_left_behind` says it for every module, with the mend.
+        # gevent warns of ssl only, and does not say who imported it.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
         monkey.patch_all()
-    return _left_behind()
-
-
-def _left_behind() -> list[str]:
-    originals: dict[int, str] = {}
-    for source, names in monkey.saved.items():
-        if source in _SOURCES:
-            for name, value in names.items():
-                if callable(value):
-                    originals[id(value)] = f"{source}.{name}"
-    lines = []
-    for module_name, module in sorted(sys.modules.items()):
-        top = module_name.partition(".")[0]
-        if top in sys.stdlib_module_names or top in _OURS:
-            continue
-        held = sorted(
-            {originals[id(v)] for v in _values(module) if id(v) in originals}
-        )
-        if held:
-            lines.append(
-                f"{module_name} was imported before gserver could patch it and holds the blocking "
-                f"{', '.join(held)}: import it later, or patch first"
-            )
+    lines = _left_behind()
+    if lines:
+        lines.append("import these modules later, or call gevent.monkey.patch_all() before them")
     return lines
 
 
-def _values(module: Any) -> list[Any]:
+def _left_behind() -> list[str]:
+    originals = _originals()
+    lines = []
+    # Some modules are there under two names.
+    for module in {id(one): one for one in list(sys.modules.values())}.values():
+        names = _variables(module)
+        name = str(names.get("__name__"))
+        top = name.partition(".")[0]
+        if top in sys.stdlib_module_names or not _WANT_ORIGINALS.isdisjoint((name, top)):
+            continue
+        held = {originals[i] for value in names.values() for i in _kinds(value) if i in originals}
+        if held:
+            lines.append(
+                f"{name} was imported too early to be patched: it keeps the blocking "
+                f"{', '.join(sorted(held))}"
+            )
+    return sorted(lines)
+
+
+def _originals() -> dict[int, str]:
+    """Return what gevent has replaced, by identity."""
+    saved: dict[str, dict[str, Any]] = monkey.saved  # type: ignore[attr-defined]
+    named = {
+        id(value): f"{module}.{name}"
+        for module in _BLOCKING
+        for name, value in saved.get(module, {}).items()
+        if callable(value) and not name.startswith("_")
+    }
+    named[id(type(monkey.get_original("threading", "Lock")()))] = "threading.Lock"
+    return {key: name for key, name in named.items() if name not in _HARMLESS}
+
+
+def _kinds(value: Any) -> Iterable[int]:
+    """Return the identities of what `value` is, or inherits from, or is an instance of."""
+    # Not isinstance, which would wake lazy objects.
+    kinds = type.mro(value) if issubclass(type(value), type) else (value, type(value))
+    return map(id, kinds)
+
+
+def _variables(module: Any) -> dict[str, Any]:
     try:
-        return list(vars(module).values())
+        return dict(vars(module))
     except TypeError:  # some put objects without a __dict__ into sys.modules
-        return []
+        return {}

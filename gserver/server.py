@@ -11,14 +11,16 @@ from __future__ import annotations
 import _socket
 import errno
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from gevent.event import Event
 
 from gserver.api.errors import ConfigError
-from gserver.clock import Clock
+from gserver.clock import NEVER, Clock
 from gserver.config import Config
 from gserver.connection import READ, Connection, Endpoint
 from gserver.environ import template
@@ -27,14 +29,21 @@ from gserver.http1.parser import Limits
 from gserver.listener import Address, Listener, listen
 from gserver.log import AccessLog
 
+if TYPE_CHECKING:
+    from gserver.tls import TlsContext
+
 logger = logging.getLogger("gserver.error")
 
 # Connections accepted in one turn of the loop: a storm of them must not stop those that exist.
 _ACCEPTED_AT_ONCE: Final = 64
 # After the process ran out of descriptors, seconds until it accepts again.
 _ACCEPT_PAUSE: Final = 0.1
-# The longest a deadline is late by; also how old the Date field may be.
+# How often the deadlines are looked at; also how old the Date field may be.
 _TICK: Final = 0.5
+# How often a server that stops looks whether it is done.
+_POLL: Final = 0.02
+# Seconds that requests which were cut have for their close().
+_LAST_WORDS: Final = 1.0
 
 _TIMEOUTS: Final = (
     "handshake_timeout",
@@ -54,6 +63,8 @@ class Server:
         application: A WSGI or Lite application.
         config: The options; the defaults listen at 127.0.0.1:8000.
         listeners: Already listening sockets, instead of those that ``config.bind`` names.
+        tls: The host's own TLS context, instead of the one that ``config.certfile`` makes.
+        environ: What the host has in every request's environ, beside the server's keys.
 
     Attributes:
         config: The options.
@@ -66,6 +77,9 @@ class Server:
         application: Callable[..., Any],
         config: Config | None = None,
         listeners: Sequence[Listener] | None = None,
+        *,
+        tls: TlsContext | None = None,
+        environ: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         if not callable(application):
             raise ConfigError(f"the application must be callable, not {application!r}")
@@ -73,12 +87,13 @@ class Server:
         self.config = config or Config()
         self.listeners: list[Listener] = []
         self._given = listeners
+        self._tls = tls
+        self._environ = dict(environ)
         self._acceptors: list[_Acceptor] = []
         self._connections: set[Connection] = set()
         self._limits: list[Limits] = []
-        self._all_closed = Event()
         self._stopped = Event()
-        self._stopping = False
+        self._started = self._stopping = False
         self._access_log: AccessLog | None = None
         self.handler: Handler
 
@@ -97,10 +112,13 @@ class Server:
 
         Raises:
             ConfigError: An address, a certificate or a log file cannot be used.
+            RuntimeError: It was started or stopped before.
         """
+        if self._started or self._stopping:
+            raise RuntimeError("a server starts only once: make another one")
         config = self.config
-        tls = None
-        if config.certfile:
+        tls = self._tls
+        if tls is None and config.certfile:
             # Not before it is needed: ssl is a heavy import.
             from gserver.tls import TlsContext
 
@@ -110,6 +128,7 @@ class Server:
             self.listeners = list(self._given)
         else:
             self._listen([Address.parse(text) for text in config.bind])
+        self._started = True
         hub = gevent.get_hub()
         shortest = min((t for t in map(config.__getattribute__, _TIMEOUTS) if t), default=_TICK)
         self._clock = Clock(hub, min(_TICK, shortest / 4), config.server_header)
@@ -118,7 +137,8 @@ class Server:
             self.handler.run = self._access_log.around(self.handler.run, hub)
         for listener in self.listeners:
             scheme = "https" if listener.tls else "http"
-            limits = Limits(config, template(config, scheme, listener.server))
+            environ = template(config, scheme, listener.server) | self._environ
+            limits = Limits(config, environ)
             self._limits.append(limits)
             endpoint = Endpoint(
                 config,
@@ -139,51 +159,83 @@ class Server:
             for listener in self.listeners:
                 listener.close()
             self.listeners.clear()
+            if self._access_log is not None:
+                self._access_log.close()
             raise
 
     def serve_forever(self) -> None:
         """Start, unless that was done, and block until `stop` has finished."""
-        if not self._acceptors:
+        if not self._started and not self._stopping:
             self.start()
         self._stopped.wait()
 
-    def stop(self, timeout: float | None = None) -> None:
+    def stop(self, timeout: float | None = None, idle: float = 0) -> None:
         """Stop accepting, let running requests finish, then cut what is left; blocks.
 
-        Call it in a greenlet of the server's thread. A second call, with a shorter timeout, cuts
-        the first one short.
+        Call it in a greenlet of the server's thread, but not in a handler, which would wait for
+        itself. A second call, with a shorter timeout, cuts the first one short.
 
         Args:
             timeout: Seconds for running requests; None takes ``graceful_timeout``.
+            idle: Seconds, at most `timeout`, that idle connections are kept: their next request
+                may be on its way, and is answered as their last.
         """
         if timeout is None:
             timeout = self.config.graceful_timeout
+        if not self._started:
+            self._stopping = True
+            self._stopped.set()
+            return
         if not self._stopping:
             self._stopping = True
-            for acceptor in self._acceptors:
-                acceptor.close()
-            for limits in self._limits:
-                limits.requests = 1  # a head that is being received is the last one
-            for connection in list(self._connections):
-                connection.protocol.drain()
-                if connection.protocol.idle:
-                    connection.close()
-        if self._connections:
-            self._all_closed.wait(timeout)
-        if self._connections:
-            logger.warning(
-                "%d connections did not finish in %g seconds and are cut",
-                len(self._connections),
-                timeout,
-            )
-            self.handler.cut()
-            for connection in list(self._connections):
-                connection.abort()
+            self._drain()
+        begin = now = time.monotonic()
+        close_idle = begin + min(idle, timeout)
+        while self._connections or self.handler.active:
+            if now >= close_idle:
+                close_idle = NEVER
+                self._close_idle()
+            if now >= begin + timeout:
+                self._cut(timeout)
+                break
+            gevent.sleep(_POLL)
+            now = time.monotonic()
         if not self._stopped.is_set():
             self._stopped.set()
             self._clock.stop()
             if self._access_log is not None:
                 self._access_log.close()
+
+    def _drain(self) -> None:
+        """Accept nothing more, and make the next response of each connection its last."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for limits in self._limits:
+            limits.requests = 1  # a head that is being received is the last one
+        for connection in list(self._connections):
+            connection.protocol.drain()
+
+    def _close_idle(self) -> None:
+        for connection in list(self._connections):
+            if connection.protocol.idle:
+                connection.close()
+
+    def _cut(self, timeout: float) -> None:
+        """End what did not finish in time."""
+        logger.warning(
+            "%d connections with %d requests did not finish in %g seconds and are cut",
+            len(self._connections),
+            self.handler.active,
+            timeout,
+        )
+        # In the hub, where a handler that blocks on its way out comes back to.
+        gevent.get_hub().loop.run_callback(self.handler.cut)
+        gevent.sleep(0)
+        for connection in list(self._connections):
+            connection.abort()
+        deadline = time.monotonic() + _LAST_WORDS
+        while self.handler.active and time.monotonic() < deadline:
+            gevent.sleep(_POLL)
 
     def __enter__(self) -> Server:
         self.start()
@@ -196,9 +248,8 @@ class Server:
         self._clock.watched.discard(connection)
         self._connections.discard(connection)
         if self._stopping:
-            if not self._connections:
-                self._all_closed.set()
-        elif len(self._connections) == self.config.worker_connections - 1:
+            return
+        if len(self._connections) == self.config.worker_connections - 1:
             for acceptor in self._acceptors:
                 acceptor.resume()
 
@@ -219,6 +270,9 @@ class _Acceptor:
         self._watcher = loop.io(listener.socket.fileno(), READ)
         self._pause = loop.timer(_ACCEPT_PAUSE)
         self._kind = (listener.socket.family, listener.socket.type, listener.socket.proto)
+        self._socket_type: type[_socket.socket] = (
+            endpoint.tls.socket_type if endpoint.tls is not None else _socket.socket
+        )
         self.resume()
 
     def resume(self) -> None:
@@ -242,7 +296,7 @@ class _Acceptor:
                     self._pause.start(self.resume)
                     return
                 raise
-            sock = _socket.socket(*self._kind, descriptor)
+            sock = self._socket_type(*self._kind, descriptor)
             sock.setblocking(False)
             self._connections.add(Connection(self._endpoint, sock, address))
 

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """Stream: one exchange of a request and its response, whatever protocol carries it.
 
 This is the vocabulary between the protocols and the handler. A protocol makes a Stream when a
@@ -13,7 +14,6 @@ first non-empty block, so that start_response can be called again with exc_info 
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import Enum
 from types import TracebackType
@@ -43,35 +43,78 @@ class State(Enum):
 START, HEADERS, BODY, DONE, ABORTED = State
 
 
-class Stream(ABC):
+class Closing:
+    """``wsgi_lite.closing``: takes objects with close() until the exchange is over.
+
+    An object of its own: as a method of the Stream it would make a cycle with the environ, and
+    the collector of cycles would have to take every request apart (6 % of the server's time).
+    """
+
+    def __init__(self) -> None:
+        self._things: list[Any] | None = None
+        self._over = False
+
+    def __call__(self, thing: Any) -> Any:
+        """Close `thing` when the exchange is over, now if it is; returns it.
+
+        The last one registered is closed first.
+        """
+        if self._over:
+            thing.close()
+        elif self._things is None:
+            self._things = [thing]
+        else:
+            self._things.append(thing)
+        return thing
+
+    def finish(self) -> None:
+        """Close all of them, even if some raise; what they register meanwhile too."""
+        while self._things:
+            thing = self._things.pop()
+            try:
+                thing.close()
+            except BaseException:
+                # Also GreenletExit and timeouts: what was registered earlier still wants closing.
+                logger.exception("closing %r failed", thing)
+        self._over = True
+
+
+class Stream:
     """One request and its response.
 
     Attributes:
         environ: The request, as the application sees it.
         state: How far the response has come.
-        code: The status code of the response; 0 until start_response was called.
+        head_request: The request's method is HEAD: the response has no content.
         status: The status as the application gave it.
         headers: The headers as the application gave them.
         length: The Content-Length that the application announced; -1 if it did not.
         sent: Bytes of content that were sent.
+        closing: What is closed when the exchange is over.
     """
 
-    # Defaults of the class rather than assignments for each request.
-    environ: Environ
-    state: State = START
-    code: int = 0
-    status: str = ""
-    headers: Sequence[tuple[str, str]] = ()
-    length: int = -1
-    sent: int = 0
-    fields: list[Any] | None = None
-    """Status and headers in the protocol's encoding; None until they passed the checks."""
-    kinds: int = 0
-    closers: list[Any] | None = None
-    head_request: bool = False
-    """The request's method is HEAD: the response has no content."""
-    fields_known: FieldCache[Any]
-    """The protocol's encoding of header fields."""
+    def __init__(self, environ: Environ, fields_known: FieldCache[Any]) -> None:
+        self.begin(environ, fields_known)
+
+    def begin(self, environ: Environ, fields_known: FieldCache[Any]) -> None:
+        """Set all to the beginning; apart from `__init__`, which compiled code calls slowly.
+
+        Args:
+            environ: The request.
+            fields_known: The protocol's encoding of header fields.
+        """
+        self.environ = environ
+        self.state = START
+        self.status = ""
+        self.headers: Sequence[tuple[str, str]] = ()
+        self.length = -1
+        self.sent = 0
+        # Status and headers in the protocol's encoding; None until they passed the checks.
+        self.fields: list[Any] | None = None
+        self.kinds = 0
+        self.head_request = False
+        self._fields_known = fields_known
+        self.closing = environ["wsgi_lite.closing"] = Closing()
 
     # -- what the application calls ----------------------------------------------------------
 
@@ -87,20 +130,19 @@ class Stream(ABC):
             self._start_again(exc_info)
         # Before the checks: an application whose headers are refused has had its one call.
         self.state = HEADERS
-        self.fields = None
         try:
-            code, status_line, kinds = STATUSES[status]
+            status_line, kinds = STATUSES[status]
         except (KeyError, TypeError):
-            code, status_line, kinds = check_status(status)
+            status_line, kinds = check_status(status)
         if type(headers) is not list:
             raise LocalProtocolError(f"headers must be a list, not {type(headers).__name__}")
-        known = self.fields_known.known
+        known = self._fields_known.known
         fields: list[Any] = [status_line]
         for header in headers:
             try:
                 encoded, kind = known[header]
             except (KeyError, TypeError):
-                encoded, kind = self.fields_known.add(header)
+                encoded, kind = self._fields_known.add(header)
             fields.append(encoded)
             if kind:
                 if kind == CONTENT_LENGTH:
@@ -108,7 +150,6 @@ class Stream(ABC):
                         raise LocalProtocolError("Content-Length was given more than once")
                     self.length = int(header[1])
                 kinds |= kind
-        self.code = code
         self.status = status
         self.headers = headers
         self.fields = fields
@@ -125,6 +166,7 @@ class Stream(ABC):
         finally:
             del exc_info  # it would keep the frames of the traceback alive
         self.length = -1
+        self.fields = None
 
     def write(self, data: bytes) -> None:
         """Send a block of content, after the head if that has not been sent; blocks.
@@ -137,10 +179,12 @@ class Stream(ABC):
         """
         if not isinstance(data, bytes):
             raise LocalProtocolError(f"content must be bytes, not {type(data).__name__}")
+        if not data:
+            return  # PEP 3333 allows it anywhere, even before start_response
         if self.fields is None:
             raise LocalProtocolError("content before start_response was called")
-        if not data:
-            return
+        if self.state is DONE or self.state is ABORTED:
+            raise LocalProtocolError("content after the end of the response")
         excess = self.length >= 0 and self.sent + len(data) > self.length
         if excess:
             data = data[: self.length - self.sent]
@@ -154,20 +198,12 @@ class Stream(ABC):
         if excess:
             raise LocalProtocolError(f"more content than the Content-Length of {self.length}")
 
-    def closing(self, thing: Any) -> Any:
-        """Close `thing` when the exchange is over; returns it (``wsgi_lite.closing``).
-
-        The last one registered is closed first. After the end it is closed at once.
-        """
-        if self.closers is None:
-            if self.state is DONE or self.state is ABORTED:
-                thing.close()
-                return thing
-            self.closers = []
-        self.closers.append(thing)
-        return thing
-
     # -- what the handler calls --------------------------------------------------------------
+
+    @property
+    def code(self) -> int:
+        """The status code of the response; 0 until start_response was called."""
+        return int(self.status[:3] or 0)
 
     @property
     def bodyless(self) -> bool:
@@ -193,43 +229,32 @@ class Stream(ABC):
         self.send_end()
         self.state = DONE
 
-    def run_closers(self) -> None:
-        """Close what was registered, last first, all of it even if some raise."""
-        while self.closers:
-            thing = self.closers.pop()
-            try:
-                thing.close()
-            except BaseException:
-                # Also GreenletExit and timeouts: what was registered earlier still wants closing.
-                logger.exception("closing %r failed", thing)
-        self.closers = None
-
     # -- what a protocol provides ------------------------------------------------------------
 
-    @abstractmethod
     def respond(self, body: bytes) -> None:
         """Send a whole response: the head and `body`, which is all its content."""
+        raise NotImplementedError
 
-    @abstractmethod
     def send_head(self, data: bytes) -> None:
         """Send the head and the first block of content, which more may follow."""
+        raise NotImplementedError
 
-    @abstractmethod
     def send_data(self, data: bytes) -> None:
         """Send a further block of content."""
+        raise NotImplementedError
 
-    @abstractmethod
     def send_file(self, descriptor: int, offset: int, size: int) -> None:
         """Send the head and a region of a file as all of the content."""
+        raise NotImplementedError
 
-    @abstractmethod
     def send_end(self) -> None:
         """Send the end of the content, after `send_head`."""
+        raise NotImplementedError
 
-    @abstractmethod
     def abort(self) -> None:
         """Break the response off so that the client can tell."""
+        raise NotImplementedError
 
-    @abstractmethod
     def finished(self) -> None:
         """Take leave of the exchange: the handler is done with it."""
+        raise NotImplementedError

@@ -11,7 +11,7 @@ import _socket
 import ssl
 from typing import Any
 
-from gserver.api.errors import ConfigError
+from gserver.api.errors import ConfigError, RemoteProtocolError
 from gserver.config import Config
 
 _VERIFY = {
@@ -21,12 +21,20 @@ _VERIFY = {
 }
 
 
+class TlsSocket(_socket.socket):
+    """A socket of which the ssl module can hold the weak reference that it wants."""
+
+    __slots__ = ("__weakref__",)
+
+
 class TlsContext:
     """Makes the sessions of one server.
 
     Raises:
         ConfigError: Certificate, key, CA file or ciphers cannot be used.
     """
+
+    socket_type = TlsSocket
 
     def __init__(self, config: Config, context: ssl.SSLContext | None = None) -> None:
         self._context: Any = context or _make_context(config)
@@ -91,13 +99,23 @@ class TlsSession:
         """Go on with the handshake; return whether it is finished.
 
         Raises:
+            RemoteProtocolError: The client speaks HTTP without TLS.
             OSError: It failed.
         """
         try:
             self._ssl.do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
+        except ssl.SSLError as exc:
+            if exc.reason == "HTTP_REQUEST":
+                raise RemoteProtocolError("plain HTTP was sent to an https port") from exc
+            raise
         return True
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are bytes to receive that have left the kernel already."""
+        return bool(self._ssl.pending())
 
     def receive(self, size: int) -> bytes:
         """Return at most `size` bytes; b"" at the end.
@@ -150,5 +168,6 @@ class TlsSession:
             subject = self._ssl.getpeercert(False).get("subject", ())
             for (key, value), *_ in subject:
                 if key == "commonName":
-                    environ["SSL_CLIENT_S_DN_CN"] = value
+                    # PEP 3333: bytes, each as one latin-1 character.
+                    environ["SSL_CLIENT_S_DN_CN"] = value.encode().decode("latin-1")
         return environ

@@ -27,5 +27,13 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     fi
 fi
 
+# gserver runs without its compiled modules, only slower.
+header=$("$python" -c 'import os, sysconfig; print(os.path.join(sysconfig.get_path("include"), "Python.h"))')
+if ! command -v cc >/dev/null 2>&1 || [ ! -e "$header" ]; then
+    package=python3-dev
+    [ "$python" = python3 ] || package=python$version-dev
+    "$(dirname "$0")"/install-debian-packages.sh gcc libc6-dev "$package"
+fi
+
 echo "Making $folder with $("$python" --version)"
 "$python" -m venv --clear "$folder"

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import gevent
 import pytest
 from clients import RawClient
+from exchange import PEERS, Peer
 
 from gserver.config import Config
 from gserver.server import Server
@@ -119,6 +120,22 @@ def serve() -> Iterator[Serve]:
         yield start
 
 
+StartPeer = Callable[..., Peer]
+
+
+@pytest.fixture(params=PEERS)
+def peer(request: pytest.FixtureRequest, serve: Serve) -> Iterator[StartPeer]:
+    """Return a function like `serve`'s that returns a `Peer`; the test runs on each protocol."""
+    with ExitStack() as stack:
+
+        def start(application: Callable[..., Any], **options: Any) -> Peer:
+            running = PEERS[request.param](serve(application, **options))
+            stack.callback(running.close)
+            return running
+
+        yield start
+
+
 class ServerProcess:
     """The command ``gserver`` (or another server) as a process of its own."""
 
@@ -130,6 +147,7 @@ class ServerProcess:
         ready: str = r"process (\d+)",
     ) -> None:
         self.output: list[str] = []
+        self._printed = threading.Condition()
         self._ready = threading.Event()
         self._pattern = re.compile(ready)
         self.process = subprocess.Popen(
@@ -148,7 +166,9 @@ class ServerProcess:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.output.append(line)
+            with self._printed:
+                self.output.append(line)
+                self._printed.notify_all()
             if self._pattern.search(line):
                 self._ready.set()
         self._ready.set()  # it has ended
@@ -158,6 +178,16 @@ class ServerProcess:
         assert self._ready.wait(30), "".join(self.output)
         assert self.process.poll() is None, "".join(self.output)
         return self
+
+    def wait_output(self, pattern: str, count: int = 1, timeout: float = 20) -> list[str]:
+        """Wait until it has printed `count` matches; return them all, or their first groups."""
+
+        def found() -> list[str]:
+            return re.findall(pattern, "".join(self.output))
+
+        with self._printed:
+            assert self._printed.wait_for(lambda: len(found()) >= count, timeout), self.text
+            return found()
 
     @property
     def text(self) -> str:

@@ -12,9 +12,10 @@ other servers the outermost decorated application does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import update_wrapper
 from types import TracebackType
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from gserver.api.errors import LocalProtocolError
 
@@ -26,6 +27,7 @@ Body: TypeAlias = Iterable[bytes]
 Response: TypeAlias = tuple[str, Headers, Body]
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 WSGIApplication: TypeAlias = Callable[[Environ, Callable[..., Any]], Body]
+_Self = TypeVar("_Self", bound="_Application")
 
 _CLOSING = "wsgi_lite.closing"
 
@@ -34,13 +36,36 @@ class _Application:
     """What both kinds of adapter have in common: the mark, the name, and being a method."""
 
     __wsgi_lite__ = True
+    __self__: object
 
     def __init__(self, wrapped: Callable[..., Any]) -> None:
         self.__wrapped__ = wrapped
-        update_wrapper(self, wrapped)
+        update_wrapper(self, wrapped, updated=())
 
-    def __get__(self, instance: object, owner: type | None = None) -> _Application:
-        if instance is None:
+    @overload
+    def __call__(self, environ: Environ) -> Response: ...
+    @overload
+    def __call__(self, environ: Environ, start_response: None) -> Response: ...
+    @overload
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Body: ...
+    def __call__(self, environ: Any, start_response: Any = None, *more: Any) -> Response | Body:
+        """Run the application, in the manner that the second argument asks for."""
+        if isinstance(environ, type):
+            # Since Python 3.13 @classmethod does not bind what it decorates: the class comes first.
+            bound: Callable[..., Response | Body] = self.__get__(environ)
+            return bound(start_response, *more)
+        if start_response is None:
+            return self._run_lite(environ)
+        return self._run_wsgi(environ, start_response)
+
+    def _run_lite(self, environ: Environ) -> Response:
+        raise NotImplementedError
+
+    def _run_wsgi(self, environ: Environ, start_response: Callable[..., Any]) -> Body:
+        raise NotImplementedError
+
+    def __get__(self: _Self, instance: object, owner: type | None = None) -> _Self:
+        if instance is None or not hasattr(self.__wrapped__, "__get__"):
             return self
         bound = type(self)(self.__wrapped__.__get__(instance, owner))
         bound.__self__ = instance
@@ -52,48 +77,31 @@ class _Application:
             raise AttributeError(name)
         return getattr(self.__wrapped__, name)
 
-    __self__: object
-
 
 class LiteApplication(_Application):
     """A Lite application that can also be called as WSGI; made by `lite`."""
 
-    @overload
-    def __call__(self, environ: Environ) -> Response: ...
-    @overload
-    def __call__(self, environ: Environ, start_response: None) -> Response: ...
-    @overload
-    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Body: ...
-    def __call__(
-        self, environ: Environ, start_response: Callable[..., Any] | None = None
-    ) -> Response | Body:
-        """Run the application, in the manner that the second argument asks for."""
-        if start_response is None:
-            response: Response = self.__wrapped__(environ)
-            return response
+    def _run_lite(self, environ: Environ) -> Response:
+        response: Response = self.__wrapped__(environ)
+        return response
+
+    def _run_wsgi(self, environ: Environ, start_response: Callable[..., Any]) -> Body:
         with _Closer(environ) as closer:
-            status, headers, body = self.__wrapped__(environ)
+            status, headers, closer.body = self.__wrapped__(environ)
             start_response(status, headers)
-            return closer.wrap(body)
+            return closer.hand_over()
 
 
 class LightenedApplication(_Application):
     """A WSGI application that can also be called as Lite; made by `lighten`."""
 
-    @overload
-    def __call__(self, environ: Environ) -> Response: ...
-    @overload
-    def __call__(self, environ: Environ, start_response: None) -> Response: ...
-    @overload
-    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Body: ...
-    def __call__(
-        self, environ: Environ, start_response: Callable[..., Any] | None = None
-    ) -> Response | Body:
-        """Run the application, in the manner that the second argument asks for."""
-        if start_response is None:
-            return _Capture(self.__wrapped__, environ).response()
+    def _run_lite(self, environ: Environ) -> Response:
+        return _Capture(self.__wrapped__, environ).response()
+
+    def _run_wsgi(self, environ: Environ, start_response: Callable[..., Any]) -> Body:
         with _Closer(environ) as closer:
-            return closer.wrap(self.__wrapped__(environ, start_response))
+            closer.body = self.__wrapped__(environ, start_response)
+            return closer.hand_over()
 
 
 def lite(application: Callable[..., Response]) -> LiteApplication:
@@ -134,7 +142,7 @@ def is_lite(application: object) -> bool:
     if isinstance(application, type):
         return False  # its instances may be, calling the class makes one
     call = getattr(application, "__call__", None)  # noqa: B004 - the attribute is what counts
-    return isinstance(call, _Application) and getattr(call, "__self__", None) is application
+    return getattr(call, "__wsgi_lite__", False) and getattr(call, "__self__", None) is application
 
 
 def native(application: Callable[..., Any]) -> tuple[Callable[..., Any], bool]:
@@ -152,16 +160,24 @@ class _Closer:
 
     As a context manager it closes everything when the application raises instead of returning a
     body: no body then carries the duty on.
+
+    Attributes:
+        body: The application's body; closed first, as servers close it.
     """
 
     def __init__(self, environ: Environ) -> None:
-        self._things: list[Any] = []
+        self.body: Any = None
+        self._things = ExitStack()  # last in, first out, and all of them even if some raise
+        self._over = False
         self._needed = _CLOSING not in environ
         if self._needed:
             environ[_CLOSING] = self._register
 
     def _register(self, thing: Any) -> Any:
-        self._things.append(thing)
+        if self._over:
+            thing.close()
+        else:
+            self._things.callback(thing.close)
         return thing
 
     def __enter__(self) -> _Closer:
@@ -171,46 +187,44 @@ class _Closer:
         if exc is not None:
             self.close()
 
-    def wrap(self, body: Body) -> Body:
-        """Return a body that closes what was registered when it is closed."""
-        return _ClosingBody(body, self) if self._needed else body
+    def hand_over(self) -> Body:
+        """Return a body that closes what was registered when it ends or is closed."""
+        body: Body = self.body
+        if not self._needed:
+            return body
+        return (_SizedBody if hasattr(body, "__len__") else _ClosingBody)(body, self)
 
     def close(self) -> None:
-        """Close what was registered; raise the first error after the last of them."""
-        error: BaseException | None = None
-        while self._things:
-            try:
-                self._things.pop().close()
-            except BaseException as exc:
-                error = error or exc
-        if error is not None:
-            raise error
+        """Close body and what was registered, once; raise what the last to fail raised."""
+        body, self.body = self.body, None
+        if hasattr(body, "close"):
+            self._things.callback(body.close)
+        try:
+            self._things.close()
+        finally:
+            self._over = True
 
 
 class _ClosingBody:
-    """A body that takes `_Closer`'s things along; closes everything once."""
+    """A body that takes `_Closer`'s things along."""
 
     def __init__(self, body: Body, closer: _Closer) -> None:
         self._body = body
         self._closer = closer
-        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
+        yield from self._body
+        self.close()  # some middleware forgets to
+
+    def close(self) -> None:
+        self._closer.close()
+
+
+class _SizedBody(_ClosingBody):
+    """For a body that has a length; without one even asking for the truth would fail."""
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._closer.close()
-        finally:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
 
 
 class _Capture:

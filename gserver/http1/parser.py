@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """Requests out of bytes, on httptools (llhttp, the parser of Node.js).
 
 llhttp is the only one who parses; what RFC 9112 asks beyond it is checked here on what it found:
@@ -17,7 +18,7 @@ import re
 from enum import Enum
 from typing import Any, Final
 
-from httptools import (  # type: ignore[attr-defined]
+from httptools import (
     HttpParserCallbackError,
     HttpParserError,
     HttpParserInvalidMethodError,
@@ -26,8 +27,9 @@ from httptools import (  # type: ignore[attr-defined]
 )
 
 from gserver.api.errors import RemoteProtocolError, RequestTooLarge
+from gserver.clock import NEVER
 from gserver.config import Config
-from gserver.environ import Environ, NameCache, decode_path
+from gserver.environ import Environ, decode_path, field_key
 
 COMPILED: Final = not __file__.endswith(".py")
 """Whether this module was compiled when gserver was installed."""
@@ -35,18 +37,28 @@ COMPILED: Final = not __file__.endswith(".py")
 CHUNKED: Final = -1
 """`RequestParser.length` of content that tells its length only by its end."""
 
-# A chunk extension, or the trailers, may be this long. Without a bound a client could send for
-# ever without sending content (CVE-2023-39326); Go allows as much.
+# Chunk extensions and trailers may be this long; each byte of content allows some more, for small
+# chunks are no attack. Without a bound a client could send for ever without sending content
+# (CVE-2023-39326). Go's figures.
 _MAX_CHUNK_OVERHEAD: Final = 16384
+_CHUNK_ALLOWANCE: Final = 18
 
+# RFC 9112 2.2 wants at least one empty line before a request to be ignored.
+_MAX_EMPTY_LINES: Final = b"\r\n" * 8
+
+_SPACE: Final = 0x20
+_CR: Final = 0x0D
 _END_OF_SECTION: Final = b"\r\n\r\n"
 _METHODS: Final[dict[bytes, str]] = {}
-_NAMES: Final = NameCache()
+# Environ keys by header name as the wire spells it; bounded, for the names are the client's choice.
+_NAMES: Final[dict[bytes, str]] = {}
+_MAX_NAMES: Final = 1024
+# What frames the message: never to be had by a look-alike with an underscore.
+_FRAMING: Final = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
 
 # RFC 3986 and what browsers leave unescaped in a query all the same.
 _TARGET_CHARACTERS: Final = (
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-    b"-._~:/?[]@!$&'()*+,;=%|^`{}\\"
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%|^`{}\\"
 )
 _IS_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}").fullmatch
 _IS_HOST: Final = re.compile(
@@ -78,28 +90,15 @@ class Limits:
         self.fields = config.limit_request_fields
         self.body = config.limit_request_body
         self.requests = config.keepalive_requests
+        self.keepalive = config.keepalive or NEVER
         # A head no longer than this breaks none of the limits on its parts.
-        self.small = min(self.line, self.field)
+        self.small = min(self.line, self.field, self.head)
         self.header_map = HeaderMap(config.header_map)
         self.keys = len(template) + self.fields
 
 
 class _AnotherMessage(Exception):
     """A second message begins in the bytes of the first."""
-
-
-class _Trailers:
-    """Takes trailer fields where `on_header` would put header fields."""
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[str, str]] = []
-
-    def __contains__(self, key: str) -> bool:
-        return False
-
-    def __setitem__(self, key: str, value: str) -> None:
-        name = key.removeprefix("HTTP_").lower().replace("_", "-")
-        self.fields.append((name, value))
 
 
 class RequestParser:
@@ -116,35 +115,17 @@ class RequestParser:
         unused: Bytes behind its end.
     """
 
-    __slots__ = (
-        "_data",
-        "_environ",
-        "_extra",
-        "_head",
-        "_limits",
-        "_overhead",
-        "_parser",
-        "_tail",
-        "_target",
-        "chunks",
-        "complete",
-        "http11",
-        "keep_alive",
-        "length",
-        "request",
-        "trailers",
-        "unused",
-    )
-
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._parser = HttpRequestParser(self)
-        self._environ: Any = None  # where header fields go: an environ, or _Trailers
+        # Where fields go: an environ, or trailers apart; None between requests.
+        self._environ: Any = None
         self._target = b""
         self._data = b""
         self._head = b""  # what came of the head in earlier packets
         self._tail = b""  # the last bytes fed, in case an empty line is cut in two
-        self._extra = 0  # fields that need a second look, or that the environ does not count
+        self._extra = 0  # fields that the environ does not count
+        self._suspect = False  # something in the head needs a second look
         self._overhead = 0  # bytes since the last byte of content
         self.trailers: list[tuple[str, str]] = []
         self.request: Environ | None = None
@@ -168,7 +149,9 @@ class RequestParser:
             return
         self.request = self._environ = None
         self.complete = False
+        self.unused = b""
         self._extra = 0
+        self._suspect = False
         if self.chunks or self.trailers:
             self.chunks = []
             self.trailers = []
@@ -178,6 +161,7 @@ class RequestParser:
         self._environ = self.request = None
         self._head = self._tail = self.unused = b""
         self._extra = self._overhead = 0
+        self._suspect = False
         self.chunks = []
         self.trailers = []
         self.complete = False
@@ -206,6 +190,10 @@ class RequestParser:
             self._incomplete(data)
         elif not self.complete:
             self._tail = data[-3:]
+        elif data[-1] == _CR:
+            # Perhaps half of an empty line before the next request: llhttp must not keep it.
+            self._start_over()
+            self._feed_cut(data)
 
     def feed_body(self, data: bytes) -> None:
         """Parse more of a chunked request's content, into `chunks`.
@@ -272,6 +260,8 @@ class RequestParser:
         self._tail = self._head[-3:]
         if len(self._target) > self._limits.line:
             raise RequestTooLarge("request target too long", 414)
+        if self._environ is None and len(self._head) > len(_MAX_EMPTY_LINES):
+            raise RequestTooLarge("nothing but empty lines", 400)
         line, found, _ = self._head.lstrip(b"\r\n").partition(b"\r\n")
         if found and b" HTTP/" not in line:
             raise RemoteProtocolError("malformed request line")
@@ -280,15 +270,16 @@ class RequestParser:
 
     # -- callbacks of llhttp -----------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        """Begin a request at the first byte of its method."""
+        if self.request is not None:
+            raise _AnotherMessage
+        self._environ = self._limits.template.copy()
+        self._target = b""
+
     def on_url(self, target: bytes) -> None:
         """Take the target, or a piece of it."""
-        if self._environ is None:
-            self._environ = self._limits.template.copy()
-            self._target = target
-        elif self.request is None:
-            self._target += target
-        else:
-            raise _AnotherMessage
+        self._target = self._target + target if self._target else target
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field, or a trailer field once the head is complete."""
@@ -298,12 +289,14 @@ class RequestParser:
             key = self._new_name(name)
             if not key:
                 return
-        environ = self._environ
+        environ: Environ = self._environ
         if key in environ:
             self._repeated(key, value)
         else:
             # llhttp leaves trailing white space, which RFC 9112 5.1 excludes from the value.
-            environ[key] = value.rstrip().decode("latin-1")
+            if value and value[-1] <= _SPACE:
+                value = value.rstrip()
+            environ[key] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Check what llhttp does not, and finish the environ."""
@@ -316,15 +309,12 @@ class RequestParser:
         size = len(self._data)
         self.http11 = True
         # The request line must be exactly as RFC 9112 3 has it; this also tells the version.
-        if (
-            not self._data.startswith(b" HTTP/1.1\r\n", len(method) + 1 + len(target))
-            or self._head
-        ):
+        if not self._data.startswith(b" HTTP/1.1\r\n", len(method) + 1 + len(target)) or self._head:
             size += len(self._head)
             self._check_line(method)
         self.keep_alive = self._parser.should_keep_alive()
-        if size > self._limits.small or self._extra or len(environ) > self._limits.keys:
-            self._check_fields()
+        if size > self._limits.small or self._suspect or len(environ) > self._limits.keys:
+            self._check_fields(size)
         if target.translate(None, _TARGET_CHARACTERS):
             raise RemoteProtocolError("the request target has characters that must be escaped")
         environ["REQUEST_METHOD"] = method
@@ -342,28 +332,43 @@ class RequestParser:
 
     def on_body(self, data: bytes) -> None:
         """Take content."""
-        self._overhead = 0
+        self._overhead = max(0, self._overhead - _CHUNK_ALLOWANCE * len(data))
         self.chunks.append(data)
 
     def on_message_complete(self) -> None:
         """Note that all has come."""
         self.complete = True
+        if self.length == CHUNKED and self._environ:
+            self.trailers.extend(
+                (key.removeprefix("HTTP_").lower().replace("_", "-"), value)
+                for key, value in self._environ.items()
+            )
 
     # -- what is off the straight path -------------------------------------------------------
 
     def _new_name(self, name: bytes) -> str:
-        if b"_" in name and self._limits.header_map is not HeaderMap.DANGEROUS:
+        """Return the environ key of a name that is not in the cache; "" drops the field."""
+        key = field_key(name)
+        if b"_" in name:
+            # Not cached: another server of this process may treat them otherwise.
             if self._limits.header_map is HeaderMap.REFUSE:
                 raise RemoteProtocolError("header names with an underscore are refused here")
+            if self._limits.header_map is HeaderMap.DANGEROUS and key not in _FRAMING:
+                return key
             self._extra += 1
+            self._suspect = True
             return ""
-        if name.lower() == b"expect":
-            self._extra += 1  # has it looked at, without a look-up for each request
-            return "HTTP_EXPECT"
-        return _NAMES.add(name)
+        if key == "HTTP_EXPECT":
+            self._suspect = True  # instead of a look-up for each request
+            return key
+        if len(_NAMES) < _MAX_NAMES:
+            _NAMES[name] = key
+        return key
 
     def _new_method(self) -> str:
         name: bytes = self._parser.get_method()
+        if name == b"CONNECT":
+            raise RemoteProtocolError("CONNECT is not supported here", 501)
         return _METHODS.setdefault(name, name.decode("ascii"))
 
     def _repeated(self, key: str, value: bytes) -> None:
@@ -373,15 +378,16 @@ class RequestParser:
         comma = "; " if key == "HTTP_COOKIE" else ","
         self._environ[key] += comma + value.rstrip().decode("latin-1")
         self._extra += 1
+        self._suspect = True
 
     def _check_line(self, method: str) -> None:
         head = self._head + self._data
         start = 0
-        while head.startswith(b"\r\n", start):  # RFC 9112 2.2 allows empty lines before it
+        while head.startswith(b"\r\n", start):
             start += 2
         version: str = self._parser.get_http_version()
         line = b"%b %b HTTP/%b\r\n" % (method.encode(), self._target, version.encode())
-        if version == "0.9" or not head.startswith(line, start):
+        if version == "0.9" or start > len(_MAX_EMPTY_LINES) or not head.startswith(line, start):
             raise RemoteProtocolError("malformed request line")
         if version not in ("1.0", "1.1"):
             raise RemoteProtocolError(f"HTTP/{version} is not supported here", 505)
@@ -389,8 +395,12 @@ class RequestParser:
             self.http11 = False
             self._environ["SERVER_PROTOCOL"] = "HTTP/1.0"
 
-    def _check_fields(self) -> None:
+    def _check_fields(self, size: int) -> None:
         limits = self._limits
+        if size > limits.head:
+            head = (self._head + self._data).lstrip(b"\r\n")
+            if head.find(_END_OF_SECTION) + len(_END_OF_SECTION) > limits.head:
+                raise RequestTooLarge("header section too long", 431)
         if len(self._target) > limits.line:
             raise RequestTooLarge("request target too long", 414)
         fields = {k: v for k, v in self._environ.items() if k not in limits.template}
@@ -400,20 +410,16 @@ class RequestParser:
             raise RequestTooLarge("header field too long", 431)
         if fields.get("HTTP_EXPECT", "100-continue").lower() != "100-continue":
             raise RemoteProtocolError("unknown expectation", 417)
-        self._extra = 0
 
     def _unusual_target(self, method: str, target: str) -> str:
         """Return the path of a target in absolute or asterisk form (RFC 9112 3.2)."""
         environ = self._environ
-        if method == "CONNECT":
-            raise RemoteProtocolError("CONNECT is not supported here", 501)
         if target == "*" and method == "OPTIONS":
             return ""
         match = _ABSOLUTE(target)
         if match is None or not _IS_HOST(match[1]):
             raise RemoteProtocolError("malformed request target")
-        if self.http11 and "HTTP_HOST" not in environ:
-            raise RemoteProtocolError("no Host field")
+        self._check_host()
         # RFC 9112 3.2.2: the target's authority replaces the Host field.
         environ["HTTP_HOST"] = match[1]
         environ["QUERY_STRING"] = match[3] or ""
@@ -433,19 +439,22 @@ class RequestParser:
         environ = self._environ
         coding = environ.get("HTTP_TRANSFER_ENCODING")
         if coding is None:
-            self.length = int(environ["CONTENT_LENGTH"])
+            # Zeros first: int() refuses thousands of digits, llhttp does not.
+            self.length = int(environ["CONTENT_LENGTH"].lstrip("0") or 0)
             if self._limits.body and self.length > self._limits.body:
                 raise RequestTooLarge("content too large")
             return
         if not self.http11:
             raise RemoteProtocolError("Transfer-Encoding in HTTP/1.0")  # RFC 9112 6.1
         if coding.lower() != "chunked":
-            # llhttp has made sure that the last coding is chunked.
-            raise RemoteProtocolError(f"transfer coding {coding} is not supported", 501)
+            first, _, last = coding.lower().rpartition(",")
+            if last.strip() == "chunked" and first:
+                raise RemoteProtocolError(f"transfer coding {first} is not supported", 501)
+            # RFC 9112 6.3: nobody can tell where the content ends.
+            raise RemoteProtocolError("chunked is not the last transfer coding")
         self.length = CHUNKED
         self._overhead = 0
-        self._environ = sink = _Trailers()
-        self.trailers = sink.fields
+        self._environ = {}  # fields from here on are trailers
 
     def _refusal(self, exc: Exception) -> RemoteProtocolError:
         """Return the error of ours for one of httptools."""
@@ -462,6 +471,6 @@ class RequestParser:
         text = str(exc)
         if "HTTP version" in text or "PRI" in text:
             return RemoteProtocolError("this version of HTTP is not supported here", 505)
-        if "method" in text:
+        if "method for HTTP" in text:
             return RemoteProtocolError("unknown method", 501)
         return RemoteProtocolError(f"malformed request: {text}")

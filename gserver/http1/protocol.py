@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """One HTTP/1.x connection: which request is next, what comes early, how it ends.
 
 Requests are answered one at a time and in order (RFC 9112 9.3.2). What a client pipelines beyond
@@ -29,8 +30,6 @@ class Http1:
         stream: The exchange that is going on; None between requests.
         early: Bytes that came while it was going on.
     """
-
-    __slots__ = ("_awaited", "_limits", "_parser", "_requests", "connection", "early", "stream")
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self.connection = connection
@@ -68,10 +67,9 @@ class Http1:
         if self._limits.requests:
             self._count(stream)
         if parser.unused:
-            self.early, parser.unused = parser.unused, b""
             connection.pause_reading()
         if parser.length:
-            stream.expect_content(parser)
+            stream.expect_content()
         connection.dispatch(stream)
 
     def receive_eof(self) -> None:
@@ -112,13 +110,12 @@ class Http1:
         connection = self.connection
         if connection.closed:
             return
-        early, self.early = self.early, b""
         parser = self._parser
-        if parser.unused:
-            early = parser.unused + early
+        early = parser.unused + self.early
         parser.next()
-        connection.deadline = connection.clock.after(connection.config.keepalive)
+        connection.deadline = connection.clock.now + self._limits.keepalive
         if early:
+            self.early = b""
             # Not here: a client that pipelines would keep this greenlet, and the hub, for itself.
             connection.defer(self._receive_early, early)
         elif not connection.reading:

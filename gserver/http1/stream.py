@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """The response of an HTTP/1.x exchange, and the content of its request.
 
 Runs in the handler's greenlet; whatever sends or receives may block it. Head and body leave in
@@ -33,6 +34,9 @@ _CHUNKED_PACKET: Final = 16384
 _GATHER: Final = 16384
 
 
+_FIELDS: Final = FieldCache(encode_line)
+
+
 class Http1Stream(Stream):
     """One exchange on an HTTP/1.x connection; also the source of its request's content.
 
@@ -41,20 +45,19 @@ class Http1Stream(Stream):
         incomplete: Not all of the request's content was received yet.
     """
 
-    fields_known: FieldCache[bytes] = FieldCache(encode_line)
-    incomplete = False
-    _chunked = False
-    _expects_continue = False
-
     def __init__(self, protocol: Http1, environ: Environ, parser: RequestParser) -> None:
+        self.begin(environ, _FIELDS)
         self._protocol = protocol
         self._connection = protocol.connection
-        self.environ = environ
-        environ["wsgi_lite.closing"] = self.closing
-        self.keep_alive = keep_alive = parser.keep_alive
-        # What lets `respond` take the short way; almost every request has it.
-        self._ordinary = keep_alive and parser.http11
+        self._parser = parser
+        self.keep_alive = parser.keep_alive
         self._http11 = parser.http11
+        # What lets `respond` take the short way; almost every request has it.
+        self._ordinary = parser.keep_alive and parser.http11
+        self.incomplete = False
+        self._chunked = False
+        self._expects_continue = False
+        self._body: RequestBody | None = None
         if environ["REQUEST_METHOD"] == "HEAD":
             self.head_request = True
             self._ordinary = False
@@ -65,12 +68,12 @@ class Http1Stream(Stream):
 
     # -- the request's content ---------------------------------------------------------------
 
-    def expect_content(self, parser: RequestParser) -> None:
+    def expect_content(self) -> None:
         """Offer the request's content to the application; called in the hub."""
+        parser = self._parser
         environ = self.environ
         config = self._connection.config
-        environ["wsgi.input"] = RequestBody(self)
-        self._parser = parser
+        environ["wsgi.input"] = self._body = RequestBody(self)
         self._chunks = parser.chunks
         self._received = 0
         self._patience = config.body_timeout or NEVER
@@ -82,9 +85,7 @@ class Http1Stream(Stream):
         if not parser.complete:
             self.incomplete = True
             self._ordinary = False
-            self._expects_continue = (
-                self._http11 and not parser.chunks and "HTTP_EXPECT" in environ
-            )
+            self._expects_continue = self._http11 and not parser.chunks and "HTTP_EXPECT" in environ
             self._connection.pause_reading()
 
     def receive(self, size: int) -> bytes:
@@ -147,7 +148,7 @@ class Http1Stream(Stream):
         try:
             while self.incomplete and left > 0:
                 left -= len(self.receive(min(left, _CHUNKED_PACKET)))
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             # Also RequestTimeout and GreenletExit: the response is out, and the connection, which
             # is all that is left to lose, is given up.
             return False
@@ -160,23 +161,27 @@ class Http1Stream(Stream):
         fields = self.fields
         assert fields is not None
         if self._ordinary and not self.kinds & ~CONTENT_LENGTH:
+            self.state = DONE
+            self.sent = length = len(body)
             if not self.kinds:
-                fields.append(b"Content-Length: %d\r\n" % len(body))
+                fields.append(b"Content-Length: %d\r\n" % length)
             fields.append(self._connection.clock.head_end)
-            fields.append(body)
-        else:
-            bodyless = self.bodyless
-            if not self.kinds & (CONTENT_LENGTH | BODYLESS) and (body or not bodyless):
-                fields.append(b"Content-Length: %d\r\n" % len(body))
-            self._finish_head(fields)
-            if not bodyless:
+            if length < _GATHER:
                 fields.append(body)
-        self.state = DONE
-        self.sent = len(body)
-        if len(body) < _GATHER:
-            self._connection.send(b"".join(fields))
+                self._connection.send(b"".join(fields))
+            else:
+                self._connection.send_pieces(b"".join(fields), body)
         else:
-            self._connection.send_pieces(b"".join(fields[:-1]), fields[-1])
+            self._respond_otherwise(fields, body)
+
+    def _respond_otherwise(self, fields: list[bytes], body: bytes) -> None:
+        bodyless = self.bodyless
+        if not self.kinds & (CONTENT_LENGTH | BODYLESS) and (body or not bodyless):
+            fields.append(b"Content-Length: %d\r\n" % len(body))
+        self._finish_head(fields)
+        self.state = DONE
+        self.sent = 0 if bodyless else len(body)
+        self._connection.send_pieces(b"".join(fields), b"" if bodyless else body)
 
     def send_head(self, data: bytes) -> None:
         """Send the head and the first block."""
@@ -208,14 +213,16 @@ class Http1Stream(Stream):
         """Send the head and a region of a file, which the kernel reads where it can."""
         fields = self.fields
         assert fields is not None
-        if self.length < 0:
+        if self.length < 0 and not self.kinds & BODYLESS:
             self.length = size
             fields.append(b"Content-Length: %d\r\n" % size)
-        size = min(size, self.length)
         self._finish_head(fields)
         self.state = BODY
-        self._connection.send_file(b"".join(fields), descriptor, offset, size)
-        self.sent = size
+        if self.bodyless:
+            self._connection.send(b"".join(fields))
+        else:
+            self._connection.send_file(b"".join(fields), descriptor, offset, self.length)
+            self.sent = self.length
 
     def send_end(self) -> None:
         """Send the end of chunked content."""
@@ -224,15 +231,17 @@ class Http1Stream(Stream):
 
     def _finish_head(self, fields: list[bytes]) -> None:
         """Append what the server adds to the head, and the empty line."""
-        if self.kinds & BODYLESS and self.kinds & CONTENT_LENGTH and self.code == 204:
+        if self.kinds & BODYLESS and self.kinds & CONTENT_LENGTH and self.status.startswith("204"):
             # RFC 9110 8.6 forbids it.
             fields[:] = [one for one in fields if not one.lower().startswith(b"content-length:")]
         if self.incomplete and (
             self._expects_continue
             or self._missing > self._connection.config.limit_unread_body
+            or (self._missing == CHUNKED and not self._received)
         ):
             # The client may send its content or not: what follows cannot be told apart. And
-            # content that would not be read away closes the connection anyway.
+            # content that would not be read away, or of unknown length, may close the connection
+            # anyway: RFC 9112 9.6 wants the client told.
             self.keep_alive = False
         self._expects_continue = False  # never after the final head
         if not self.keep_alive:
@@ -258,6 +267,8 @@ class Http1Stream(Stream):
 
     def finished(self) -> None:
         """Go on with the next request, or close."""
+        if self._body is not None:
+            self._body.detach()
         if self.incomplete and self.keep_alive:
             self.keep_alive = self._read_away()
         if self.keep_alive:

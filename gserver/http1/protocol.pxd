@@ -1,0 +1,21 @@
+# C types for protocol.py, for when it is compiled; see docs/architecture.rst.
+
+cimport cython
+
+from gserver.http1.parser cimport Limits, RequestParser
+from gserver.http1.stream cimport Http1Stream
+
+
+cdef class Http1:
+    cdef readonly object connection
+    cdef readonly Http1Stream stream
+    cdef readonly bytes early
+    cdef Limits _limits
+    cdef RequestParser _parser
+    cdef bint _awaited
+    cdef Py_ssize_t _requests
+
+    @cython.locals(parser=RequestParser, request=dict, stream=Http1Stream)
+    cpdef receive_data(self, bytes data)
+    @cython.locals(parser=RequestParser, early=bytes)
+    cpdef next_request(self)

@@ -1,0 +1,27 @@
+# C types for stream.py, for when it is compiled; see docs/architecture.rst.
+
+cimport cython
+
+from gserver.http1.parser cimport RequestParser
+from gserver.stream cimport Stream
+
+
+cdef class Http1Stream(Stream):
+    cdef public bint keep_alive
+    cdef public bint incomplete
+    cdef object _protocol
+    cdef object _connection
+    cdef RequestParser _parser
+    cdef bint _http11
+    cdef bint _ordinary
+    cdef bint _chunked
+    cdef bint _expects_continue
+    cdef object _body
+    cdef list _chunks
+    cdef object _received
+    cdef object _patience
+    cdef object _missing
+
+    @cython.locals(fields=list, length=Py_ssize_t)
+    cpdef respond(self, bytes body)
+    cpdef finished(self)
