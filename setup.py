@@ -11,6 +11,7 @@ from setuptools import Extension, setup
 # Together or not at all: they use each other's C types.
 MODULES = [
     "gserver.stream",
+    "gserver.transport",
     "gserver.http1.parser",
     "gserver.http1.stream",
     "gserver.http1.protocol",

@@ -199,8 +199,13 @@ def _serve(reference: Reference, config: Config) -> None:
     # Before the application, and before anything else that could keep what blocks.
     for line in patching.patch():
         logger.warning("%s", line)
+    import gevent
+
     from gserver.server import Server
 
+    # A Ctrl-C while the application is imported: without this gevent prints it.
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     try:
         application = reference.load()
     except ConfigError as exc:

@@ -1,402 +1,54 @@
-"""Connection: one socket, and the only code that touches it.
+"""Connection: an accepted socket, until it is known what is spoken on it.
 
-The hub reads: a watcher stays armed, and what arrives goes to the protocol in the same turn of
-the loop. Greenlets write: `send` and its kin try at once and block only when the socket is full.
-An idle connection owns no greenlet and no buffer. Each method says who may call it.
+Runs in the hub.
 """
 
 from __future__ import annotations
 
 import _socket
 import logging
-import socket
-import struct
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any
 
-from gevent import getcurrent
-from gevent.hub import Hub
-
-from gserver.api.errors import Disconnected, LocalProtocolError, RemoteProtocolError
-from gserver.clock import NEVER, Clock
-from gserver.config import Config
-from gserver.files import FileSender, read_cached
+from gserver.api.errors import RemoteProtocolError
 from gserver.http1 import Http1
 from gserver.http1.parser import Limits
-from gserver.stream import Stream
+from gserver.transport import Context, Transport
 
 if TYPE_CHECKING:
     from gserver.tls import TlsContext, TlsSession
 
 logger = logging.getLogger("gserver.error")
 
-READ: Final = 1  # libev's names for what a watcher waits for
-WRITE: Final = 2
 
-# A head fits, and what a client pipelines beyond waits in the kernel. Also the bound on what one
-# connection can make the hub parse in one turn.
-_PACKET: Final = 16384
-# Below this, copying pieces together is cheaper than telling the kernel about each.
-_GATHER: Final = 16384
-# Sends that succeed at once before the greenlet lets others have a turn.
-_STREAK: Final = 32
-# Seconds after which a greenlet that receives does so: what it does with a packet may take long.
-_TURN: Final = 0.005
-# How long a connection is kept after an error response, for the client to stop sending and read
-# it. nginx: lingering_timeout.
-_LINGER: Final = 5.0
-_RESET: Final = struct.pack("ii", 1, 0)
-
-
-class ConnectionProtocol(Protocol):
-    """What a connection asks of the protocol it speaks; all of it is called in the hub."""
-
-    @property
-    def idle(self) -> bool:
-        """Nothing is going on: the connection may be closed without loss."""
-
-    def receive_data(self, data: bytes) -> None:
-        """Take bytes."""
-
-    def receive_eof(self) -> None:
-        """Note that no more will come."""
-
-    def expire(self) -> None:
-        """Act on a deadline that the protocol set."""
-
-    def drain(self) -> None:
-        """Finish what is going on and start nothing new."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+@dataclass(frozen=True)
+class Endpoint(Context):
     """What all connections accepted at one address share."""
 
-    config: Config
-    hub: Hub
-    clock: Clock
     limits: Limits
     tls: TlsContext | None
-    dispatch: Callable[[Stream], None]
-    released: Callable[[Connection], None]
 
 
-class Connection:
-    """One accepted socket.
-
-    Attributes:
-        deadline: When the protocol's `expire` is called; see `gserver.clock`.
-        remote: REMOTE_ADDR and REMOTE_PORT.
-        reading: The hub reads from the socket.
-        closed: The socket is closed.
-    """
-
-    __slots__ = (
-        "_descriptor",
-        "_endpoint",
-        "_receive",
-        "_send",
-        "_sending",
-        "_socket",
-        "_streak",
-        "_turn_end",
-        "_watcher",
-        "clock",
-        "closed",
-        "config",
-        "deadline",
-        "dispatch",
-        "protocol",
-        "reading",
-        "remote",
-        "tls",
-        "tls_environ",
-    )
+class Connection(Transport):
+    """One accepted socket, and the choice of its protocol."""
 
     def __init__(self, endpoint: Endpoint, sock: _socket.socket, address: Any) -> None:
-        self._endpoint = endpoint
-        self._socket = sock
-        self._descriptor = sock.fileno()
-        self._receive: Callable[[int], bytes] = sock.recv
-        self._send: Callable[[Any], int] = sock.send
-        self._sending: Any = None  # the greenlet that waits until the client reads
-        self._streak = 0
-        self._turn_end = 0.0
-        self.clock = endpoint.clock
-        self.config = endpoint.config
-        self.dispatch = endpoint.dispatch
-        # AF_UNIX has no addresses: an empty REMOTE_ADDR, as nginx and gunicorn have it.
-        self.remote = (address[0], str(address[1])) if isinstance(address, tuple) else ("", "")
-        self.closed = False
-        self.reading = True
-        self.tls: TlsSession | None = None
-        self.tls_environ: dict[str, str] = {}
-        self._watcher = endpoint.hub.loop.io(self._descriptor, READ)
-        self.protocol: ConnectionProtocol
+        super().__init__(endpoint, sock, address)
+        self._limits = endpoint.limits
         if endpoint.tls is None:
-            self._start_protocol()
+            self.speak_http1()
         else:
-            self.tls = endpoint.tls.session(sock)
-            self._receive = self.tls.receive
-            self._send = self.tls.send
-            self.protocol = _Handshake(self, self._start_protocol)
-            self._watcher.start(self._shake_hands)
-        self.clock.watched.add(self)
+            session = endpoint.tls.session(sock)
+            self.encrypt(session)
+            handshake = _Handshake(self, session)
+            self.start_reading(handshake, handshake.proceed)
 
-    def _start_protocol(self) -> None:
+    def speak_http1(self) -> Http1:
+        """Expect HTTP/1.x from now on."""
         self.deadline = self.clock.after(self.config.header_timeout)
-        self.protocol = Http1(self, self._endpoint.limits)
-        self._watcher.start(self._on_readable)
-
-    # -- in the hub --------------------------------------------------------------------------
-
-    def _on_readable(self) -> None:
-        try:
-            data = self._receive(_PACKET)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.abort()
-            return
-        try:
-            if data:
-                self.protocol.receive_data(data)
-            else:
-                self.protocol.receive_eof()
-        except Exception:
-            # A defect of ours must not take the hub's other connections along.
-            logger.exception("error in the connection with %s", self.peer)
-            self.abort()
-
-    def _shake_hands(self) -> None:
-        self.protocol.receive_data(b"")
-
-    def refuse_in_clear(self, error: RemoteProtocolError) -> None:
-        """Answer a client that does not know of TLS, and close."""
-        self.tls = None
-        self._receive = self._socket.recv
-        self._send = self._socket.send
-        self.protocol = http1 = Http1(self, self._endpoint.limits)
-        self._watcher.start(self._on_readable)
-        http1.refuse(error)
-
-    def expire(self) -> None:
-        """Act on the deadline."""
-        self.deadline = NEVER
-        self.protocol.expire()
-
-    def pause_reading(self) -> None:
-        """Stop reading from the socket, until `resume_reading`."""
-        if self.reading:
-            self.reading = False
-            self._watcher.stop()
-
-    def resume_reading(self) -> None:
-        """Read in the hub again."""
-        if not self.reading and not self.closed:
-            self.reading = True
-            self._watcher.start(self._on_readable)
-            if self.tls is not None and self.tls.pending:
-                # The rest of a record of which the application took only a part: the kernel has
-                # nothing more to announce.
-                self.defer(self._read_pending)
-
-    def _read_pending(self) -> None:
-        if self.reading:
-            self._on_readable()
-
-    def defer(self, function: Callable[..., None], *args: Any) -> None:
-        """Call `function` in the next turn of the loop."""
-        self._endpoint.hub.loop.run_callback(function, *args)
-
-    def send_now(self, data: bytes) -> None:
-        """Send what the socket takes at once; the rest is lost. For last words."""
-        try:
-            self._send(data)
-        except OSError:
-            pass  # the client is gone or does not read: it will miss nothing else
-
-    # -- in greenlets ------------------------------------------------------------------------
-
-    def send(self, data: bytes) -> None:
-        """Send all of `data`; blocks while the client does not read.
-
-        Raises:
-            Disconnected: The client has gone, or did not read for `write_timeout`.
-        """
-        if self._sending is not None:
-            raise LocalProtocolError("another greenlet is sending on this connection")
-        try:
-            sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as exc:
-            raise Disconnected from exc
-        if sent != len(data):
-            self._send_rest(memoryview(data)[sent:])
-
-    def send_pieces(self, *pieces: bytes) -> None:
-        """Send `pieces` one after the other, in one system call if possible; blocks like `send`."""
-        self._streak += 1
-        if self._streak > _STREAK:
-            self._streak = 0
-            self.clock.pass_turn()
-        if self.tls is not None or sum(map(len, pieces)) < _GATHER:
-            self.send(b"".join(pieces))
-            return
-        if self._sending is not None:
-            raise LocalProtocolError("another greenlet is sending on this connection")
-        try:
-            sent = self._socket.sendmsg(pieces)
-        except BlockingIOError:
-            sent = 0
-        except OSError as exc:
-            raise Disconnected from exc
-        for piece in pieces:
-            if sent >= len(piece):
-                sent -= len(piece)
-            else:
-                self._send_rest(memoryview(piece)[sent:])
-                sent = 0
-
-    def _send_rest(self, data: memoryview) -> None:
-        watcher = self._endpoint.hub.loop.io(self._descriptor, WRITE)
-        self._sending = getcurrent()
-        self._streak = 0
-        try:
-            while data:
-                deadline = time.monotonic() + (self.config.write_timeout or NEVER)
-                self.clock.wait(watcher, deadline, _not_read)
-                try:
-                    data = data[self._send(data) :]
-                except BlockingIOError:
-                    continue
-                except OSError as exc:
-                    raise Disconnected from exc
-        except BaseException:
-            # Half a block was sent: nothing sensible can follow, whoever catches this.
-            self.abort()
-            raise
-        finally:
-            watcher.close()
-            self._sending = None
-
-    def send_file(self, head: bytes, descriptor: int, offset: int, size: int) -> None:
-        """Send `head` and a region of a file; blocks like `send`.
-
-        The disk is waited for in a thread, never in the hub; what is in the page cache and small
-        leaves together with the head.
-
-        Raises:
-            LocalProtocolError: The file ended early.
-        """
-        first = read_cached(descriptor, offset, size)
-        self.send_pieces(head, first)
-        offset += len(first)
-        end = offset + size - len(first)
-        if offset == end:
-            return
-        pool = self._endpoint.hub.threadpool
-        target = None if self.tls is not None else self._descriptor
-        with FileSender(pool, descriptor, target) as sender:
-            while offset < end:
-                if target is None:
-                    data = sender.read(offset, end - offset)
-                    self.send(data)
-                    sent = len(data)
-                else:
-                    sent = self._sendfile(sender, offset, end - offset)
-                if not sent:
-                    raise LocalProtocolError("the file ended before its announced length")
-                offset += sent
-
-    def _sendfile(self, sender: FileSender, offset: int, size: int) -> int:
-        while True:
-            try:
-                return sender.send(offset, size)
-            except BlockingIOError:
-                watcher = self._endpoint.hub.loop.io(self._descriptor, WRITE)
-                deadline = time.monotonic() + (self.config.write_timeout or NEVER)
-                try:
-                    self.clock.wait(watcher, deadline, _not_read)
-                finally:
-                    watcher.close()
-            except OSError as exc:
-                raise Disconnected from exc
-
-    def receive_now(self, size: int) -> bytes | None:
-        """Return at most `size` bytes, b"" at the end, None if there is nothing yet.
-
-        Only while the hub does not read.
-
-        Raises:
-            Disconnected: The client has gone.
-        """
-        if time.monotonic() > self._turn_end:
-            self.clock.pass_turn()
-            self._turn_end = time.monotonic() + _TURN
-        try:
-            return self._receive(size)
-        except BlockingIOError:
-            return None
-        except OSError as exc:
-            raise Disconnected from exc
-
-    def wait_readable(self, deadline: float, error: Callable[[], BaseException]) -> None:
-        """Block until there may be something to receive, or raise `error` past `deadline`."""
-        if self.closed:
-            raise Disconnected
-        self.clock.wait(self._watcher, deadline, error)
-
-    # -- the end; anywhere -------------------------------------------------------------------
-
-    def close(self) -> None:
-        """Close the connection in good order."""
-        if not self.closed and self.tls is not None:
-            self.tls.close_notify()
-        self.abort()
-
-    def linger(self) -> None:
-        """Close, but read on for a while so that the client gets what was sent last."""
-        if self.closed:
-            return
-        if self.tls is not None:
-            self.tls.close_notify()
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.abort()
-            return
-        self.protocol = _Lingering(self)
-        self.deadline = self.clock.now + _LINGER
-        self.resume_reading()
-
-    def reset_on_close(self) -> None:
-        """Close with a reset: the client must not take it for the end of the content."""
-        if not self.closed:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.abort()
-
-    def abort(self) -> None:
-        """Close at once."""
-        if self.closed:
-            return
-        self.closed = True
-        self.reading = False
-        self._watcher.stop()
-        self._watcher.close()
-        self._socket.close()
-        if self._sending is not None:
-            self.clock.hurry(self._sending)  # nothing will ever wake it
-        self._endpoint.released(self)
-
-    @property
-    def peer(self) -> str:
-        """Who is at the other end, for the log."""
-        host, port = self.remote
-        return f"{host}:{port}" if port else "unix"
+        http1 = Http1(self, self._limits)
+        self.start_reading(http1)
+        return http1
 
 
 class _Handshake:
@@ -404,55 +56,34 @@ class _Handshake:
 
     idle = True
 
-    def __init__(self, connection: Connection, done: Callable[[], None]) -> None:
+    def __init__(self, connection: Connection, session: TlsSession) -> None:
         self._connection = connection
-        self._done = done
+        self._session = session
         connection.deadline = connection.clock.after(connection.config.handshake_timeout)
 
-    def receive_data(self, data: bytes) -> None:
+    def proceed(self) -> None:
+        """Go on with the handshake; the session reads from the socket itself."""
         connection = self._connection
-        session = connection.tls
-        assert session is not None
         try:
-            finished = session.shake_hands()
+            finished = self._session.shake_hands()
         except RemoteProtocolError as exc:
-            connection.refuse_in_clear(exc)
+            # A client that does not know of TLS is answered in its own language.
+            connection.decrypt()
+            connection.speak_http1().refuse(exc)
             return
         except OSError as exc:
             logger.info("%s: TLS handshake failed: %s", connection.peer, exc)
             connection.abort()
             return
         if finished:
-            connection.tls_environ = session.environ()
-            self._done()
+            connection.tls_environ = self._session.environ()
+            connection.speak_http1()
+
+    def receive_data(self, data: bytes) -> None:
+        """Never called: nothing is received before the handshake is finished."""
 
     def receive_eof(self) -> None:
+        """Give up."""
         self._connection.abort()
 
     expire = drain = receive_eof
-
-
-class _Lingering:
-    """The protocol of a connection that is only waiting for the client to read and leave."""
-
-    idle = False
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def receive_data(self, data: bytes) -> None:
-        """Discard what the client still sends; the deadline bounds it."""
-
-    def receive_eof(self) -> None:
-        self._connection.abort()
-
-    expire = receive_eof
-
-    def drain(self) -> None:
-        """Let the client read on; the deadline is near."""
-
-
-def _not_read() -> Disconnected:
-    return Disconnected("the client does not read the response")
-
-

@@ -2,7 +2,7 @@
 
 The wrapper is an ordinary iterable of blocks, so that middleware may take it apart. When it comes
 back to the server untouched, the connection sends the file itself: see
-`gserver.connection.Connection.send_file`.
+`gserver.transport.Transport.send_file`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""gunicorn's pre_request and post_request hooks and its access log.
+"""What a gunicorn worker does beside serving: gunicorn's hooks for requests, and its logs.
 
-They see each request and response in the shape of gunicorn's own objects. All of this runs in the
-handler's greenlet, and what blocks there blocks only that: the response is out, except before.
+Hooks and loggers see each request and response in the shape of gunicorn's own objects. They run in
+the handler's greenlet, and when they block, no other request waits.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -61,30 +62,38 @@ class Response:
 
 
 class Hooks:
-    """What gunicorn does for each request.
+    """What is to be done for each request, beside running the application.
 
     Args:
         worker: gunicorn's worker.
-        asks: pre_request has something to do.
-        tells: post_request or the access log have.
+        pre_request: The hook; None if it does nothing, as with those that follow.
+        access: What writes the access log.
+        post_request: The hook.
     """
 
-    def __init__(self, worker: Worker, asks: bool, tells: bool) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        pre_request: Callable[..., Any] | None,
+        access: Callable[..., Any] | None,
+        post_request: Callable[..., Any] | None,
+    ) -> None:
         self._worker = worker
-        self._asks = asks
-        self._tells = tells
+        self._pre_request = pre_request
+        self._access = access
+        self._post_request = post_request
 
     def before(self, application: Callable[..., Any]) -> Callable[..., Any]:
         """Return the application with the pre_request hook before it, if there is one.
 
-        Its errors then become a 500, as the application's do.
+        The hook's errors then become a 500, as the application's do.
         """
-        if not self._asks:
+        pre_request = self._pre_request
+        if pre_request is None:
             return application
-        worker = self._worker
 
         def asked(environ: dict[str, Any], *start_response: Any) -> Any:
-            worker.cfg.pre_request(worker, environ.pop(_REQUEST))
+            pre_request(self._worker, environ.pop(_REQUEST))
             return application(environ, *start_response)
 
         return mark_lite(asked) if is_lite(application) else asked
@@ -92,7 +101,6 @@ class Hooks:
     def around(self, run: Callable[[Stream], None]) -> Callable[[Stream], None]:
         """Return a `Handler.run` that does for `run`'s requests what is to be done."""
         count = self._worker.count
-        asks = self._asks
 
         def counted(stream: Stream) -> None:
             count()
@@ -102,23 +110,37 @@ class Hooks:
             count()
             begin = time.perf_counter()
             request = Request(stream.environ)
-            if asks:
+            if self._pre_request is not None:
                 stream.environ[_REQUEST] = request
             try:
                 run(stream)
             finally:
                 self._tell(stream, request, time.perf_counter() - begin)
 
-        return told if self._asks or self._tells else counted
+        return told if self._pre_request or self._access or self._post_request else counted
 
     def _tell(self, stream: Stream, request: Request, seconds: float) -> None:
-        worker: Any = self._worker  # these are not gunicorn's own objects
-        environ = stream.environ
         response = Response(stream)
         try:
-            if response.status:  # loggers cannot do without
-                worker.log.access(response, request, environ, timedelta(seconds=seconds))
-            worker.cfg.post_request(worker, request, environ, response)
+            if self._access is not None and response.status:  # loggers cannot do without a status
+                self._access(response, request, stream.environ, timedelta(seconds=seconds))
+            if self._post_request is not None:
+                self._post_request(self._worker, request, stream.environ, response)
         except Exception:
             # The response is out: what is wrong here is for the operator to know, not the client.
-            worker.log.exception("Error in the access log or the post_request hook")
+            self._worker.log.exception("Error in the access log or the post_request hook")
+
+
+class ToGunicorn(logging.Handler):
+    """Hands records to gunicorn's logger, of whatever class, which may also count them."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record."""
+        name = logging.getLevelName(record.levelno).lower()
+        if record.exc_info and record.levelno == logging.ERROR:
+            name = "exception"
+        getattr(self._log, name)("%s", record.getMessage(), exc_info=record.exc_info)

@@ -20,6 +20,8 @@ _HOST_PORT = re.compile(
 ).fullmatch
 # What fits into a C int; the kernel's own bound (net.core.somaxconn) is lower.
 _MAX_BACKLOG = 2**31 - 1
+# Bytes of a response that the kernel holds beyond what is on its way.
+_UNSENT = 128 * 1024
 _DESCRIPTOR = re.compile(r"fd://([0-9]{1,9})", re.ASCII).fullmatch
 
 
@@ -106,6 +108,9 @@ class Listener:
             host, port = name[:2]
             # Inherited by accepted sockets. A response is one write: there is nothing to collect.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Else the kernel takes up to 4 MB of a response and says that there is room again only
+            # when a third has left: a slow reader would look like one that does not read at all.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
             shown = f"[{host}]" if ":" in host else host
             self.server = (host, str(port))
             self.url = f"{scheme}://{shown}:{port}"

@@ -11,6 +11,7 @@ import base64
 import logging
 import os
 import re
+import select
 import sys
 import time
 from _queue import SimpleQueue
@@ -43,7 +44,7 @@ _MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
 # The writer is a thread of the system, whether or not gevent has patched what makes threads.
 _start_thread: Any = monkey.get_original("_thread", "start_new_thread")
 _make_lock: Any = monkey.get_original("_thread", "allocate_lock")
-_sleep: Any = monkey.get_original("time", "sleep")
+_make_poll: Any = monkey.get_original("select", "poll")
 
 Atom: TypeAlias = "Callable[[Stream, float], str]"
 """Returns a piece of a log line, given an exchange and the seconds that it took."""
@@ -228,7 +229,7 @@ class AccessLog:
         self._scheduled = False
         self._closed = False
         self._batches: SimpleQueue[bytes | None] = SimpleQueue()
-        self._trouble = ""  # why the thread could not write
+        self._trouble = self._reported = ""  # why the thread cannot write
         self._written = _make_lock()  # held until the thread has written everything
 
     @classmethod
@@ -306,15 +307,19 @@ class AccessLog:
             self._timer.start(self._flush)  # the thread is behind
 
     def _hand_over(self) -> None:
-        self._batches.put("".join(self._lines).encode("utf-8", "backslashreplace"))
-        self._lines.clear()
-        self._waiting = 0
+        self._report()
         if self._dropped:
             logger.warning("access log: %d lines were dropped", self._dropped)
             self._dropped = 0
-        if self._trouble:
-            logger.error("access log: cannot write: %s", self._trouble)
-            self._trouble = ""
+        self._batches.put("".join(self._lines).encode("utf-8", "backslashreplace"))
+        self._lines.clear()
+        self._waiting = 0
+
+    def _report(self) -> None:
+        trouble = self._trouble
+        if trouble and trouble != self._reported:
+            logger.error("access log: cannot write: %s", trouble)
+        self._reported = trouble
 
     def close(self) -> None:
         """Write what is left and close the file; blocks the thread, though not for long."""
@@ -328,7 +333,9 @@ class AccessLog:
         self._timer.close()
         self._hand_over()
         self._batches.put(None)
-        if not self._written.acquire(timeout=_LAST_WORDS):
+        finished = self._written.acquire(timeout=_LAST_WORDS)
+        self._report()
+        if not finished:
             logger.warning("access log: nobody reads it, and the last lines are lost")
 
     # -- in the thread, which coverage does not see ------------------------------------------
@@ -344,11 +351,14 @@ class AccessLog:
             try:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:  # a pipe that somebody made non-blocking
-                _sleep(_GATHER)
+                poll = _make_poll()
+                poll.register(self._descriptor, select.POLLOUT)
+                poll.poll()
             except OSError as exc:
                 # A full disk, a reader that has left: serving goes on without a log.
                 self._trouble = exc.strerror or "unknown error"
                 return
+        self._trouble = ""
 
 
 def _open(path: str) -> int:

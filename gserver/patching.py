@@ -14,7 +14,8 @@ from typing import Any
 from gevent import monkey
 
 _BLOCKING = ("socket", "ssl", "threading", "time", "select", "selectors", "subprocess", "queue")
-_HARMLESS = ("threading.get_ident", "subprocess.CompletedProcess")
+# SocketType is what both kinds of sockets are built on.
+_HARMLESS = ("socket.SocketType", "subprocess.CompletedProcess", "threading.get_ident")
 # These keep the originals on purpose, or (gunicorn) can live with them.
 _WANT_ORIGINALS = {
     "gserver.log",
@@ -73,9 +74,12 @@ def _originals() -> dict[int, str]:
 
 def _kinds(value: Any) -> Iterable[int]:
     """Return the identities of what `value` is, or inherits from, or is an instance of."""
-    # Not isinstance, which would wake lazy objects.
-    kinds = type.mro(value) if issubclass(type(value), type) else (value, type(value))
-    return map(id, kinds)
+    if not issubclass(type(value), type):  # not isinstance, which would wake lazy objects
+        return id(value), id(type(value))
+    bases = type.mro(value)
+    if any(str(base.__module__).startswith("gevent.") for base in bases):
+        return ()  # what gevent puts in place of a class may inherit from it
+    return map(id, bases)
 
 
 def _variables(module: Any) -> dict[str, Any]:

@@ -22,12 +22,13 @@ from gevent.event import Event
 from gserver.api.errors import ConfigError
 from gserver.clock import NEVER, Clock
 from gserver.config import Config
-from gserver.connection import READ, Connection, Endpoint
+from gserver.connection import Connection, Endpoint
 from gserver.environ import template
 from gserver.handler import Handler
 from gserver.http1.parser import Limits
 from gserver.listener import Address, Listener, listen
 from gserver.log import AccessLog
+from gserver.transport import READ
 
 if TYPE_CHECKING:
     from gserver.tls import TlsContext
@@ -141,13 +142,13 @@ class Server:
             limits = Limits(config, environ)
             self._limits.append(limits)
             endpoint = Endpoint(
-                config,
-                hub,
-                self._clock,
-                limits,
-                tls if listener.tls else None,
-                self.handler.dispatch,
-                self._released,
+                config=config,
+                hub=hub,
+                clock=self._clock,
+                dispatch=self.handler.dispatch,
+                released=self._released,
+                limits=limits,
+                tls=tls if listener.tls else None,
             )
             self._acceptors.append(_Acceptor(endpoint, listener, self._connections))
 
@@ -268,7 +269,8 @@ class _Acceptor:
         self._at_once = 1 if endpoint.config.multiprocess else _ACCEPTED_AT_ONCE
         loop = endpoint.hub.loop
         self._watcher = loop.io(listener.socket.fileno(), READ)
-        self._pause = loop.timer(_ACCEPT_PAUSE)
+        # Repeating: libev starts another kind a second time with what was left the first time.
+        self._pause = loop.timer(_ACCEPT_PAUSE, _ACCEPT_PAUSE)
         self._kind = (listener.socket.family, listener.socket.type, listener.socket.proto)
         self._socket_type: type[_socket.socket] = (
             endpoint.tls.socket_type if endpoint.tls is not None else _socket.socket
@@ -277,6 +279,7 @@ class _Acceptor:
 
     def resume(self) -> None:
         """Accept from now on."""
+        self._pause.stop()
         self._watcher.start(self._accept)
 
     def _accept(self) -> None:

@@ -37,13 +37,13 @@ class TlsContext:
     socket_type = TlsSocket
 
     def __init__(self, config: Config, context: ssl.SSLContext | None = None) -> None:
-        self._context: Any = context or _make_context(config)
+        self._context = context or _make_context(config)
+        # Of a host's context too: it may have been made for more than this server speaks.
+        self._context.set_alpn_protocols(["http/1.1"])
 
     def session(self, sock: _socket.socket) -> TlsSession:
         """Return the session of a new connection."""
-        # SSLContext.wrap_socket would make a socket object of its own (and gevent's a blocking
-        # one); what both build on is this.
-        return TlsSession(self._context._wrap_socket(sock, server_side=True))
+        return TlsSession(self._context, sock)
 
 
 def _make_context(config: Config) -> ssl.SSLContext:
@@ -78,7 +78,6 @@ def _make_context(config: Config) -> ssl.SSLContext:
             context.set_ciphers(config.ciphers)
         except ssl.SSLError as exc:
             raise ConfigError(f"ciphers {config.ciphers!r}: OpenSSL knows none of them") from exc
-    context.set_alpn_protocols(["http/1.1"])
     return context
 
 
@@ -90,10 +89,25 @@ def _no_password() -> str:
 class TlsSession:
     """The TLS side of one connection; nothing here blocks."""
 
-    __slots__ = ("_ssl",)
+    __slots__ = ("__weakref__", "_ssl")
 
-    def __init__(self, ssl_object: Any) -> None:
-        self._ssl = ssl_object
+    def __init__(self, context: Any, sock: _socket.socket) -> None:
+        # SSLContext.wrap_socket would make a socket object of its own (and gevent's a blocking
+        # one); what both build on is this.
+        self._ssl = context._wrap_socket(sock, server_side=True, owner=self)
+
+    @property
+    def context(self) -> Any:
+        """The context; an sni_callback, which gets its owner for a socket, sets another one."""
+        return self._ssl.context
+
+    @context.setter
+    def context(self, context: Any) -> None:
+        self._ssl.context = context
+
+    def _sslsock(self) -> TlsSession:
+        """Return this: gevent's contexts ask the owner so, and hand the answer to the callback."""
+        return self
 
     def shake_hands(self) -> bool:
         """Go on with the handshake; return whether it is finished.

@@ -24,6 +24,7 @@ import _socket
 import io
 import logging
 import os
+import signal
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +36,7 @@ from gunicorn.workers import base
 
 from gserver.api.errors import ConfigError
 from gserver.config import OPTIONS, Config, from_environment, from_file
-from gserver.hooks import Hooks
+from gserver.hooks import Hooks, ToGunicorn
 
 if TYPE_CHECKING:
     from gserver.server import Server
@@ -78,20 +79,20 @@ def config_from(cfg: Any) -> Config:
     # A target and a field of the size that the settings allow fit into it.
     head = max(OPTIONS["limit_request_head"].default, target + field)
     head = values.setdefault("limit_request_head", head)
+    values |= {
+        "limit_request_line": target or head,
+        "limit_request_fields": cfg.limit_request_fields or _MAX_FIELDS,
+        "limit_request_field_size": field or head,
+        "header_map": cfg.header_map,
+        "worker_connections": cfg.worker_connections,
+        "keepalive": cfg.keepalive,
+        "graceful_timeout": cfg.graceful_timeout,
+        "multiprocess": cfg.workers > 1,
+        "access_logfile": "off",  # gunicorn's own logger writes it
+    }
     if not cfg.keepalive:
         values["keepalive_requests"] = 1
-    values["access_logfile"] = "off"  # gunicorn's own logger writes it
-    return Config(
-        limit_request_line=target or head,
-        limit_request_fields=cfg.limit_request_fields or _MAX_FIELDS,
-        limit_request_field_size=field or head,
-        header_map=cfg.header_map,
-        worker_connections=cfg.worker_connections,
-        keepalive=cfg.keepalive,
-        graceful_timeout=cfg.graceful_timeout,
-        multiprocess=cfg.workers > 1,
-        **values,
-    )
+    return Config(**values)
 
 
 class Worker(base.Worker):
@@ -107,16 +108,16 @@ class Worker(base.Worker):
         defaults = make_settings()
         for names, reason in _IGNORED.items():
             for name in names.split():
-                setting = cfg.settings.get(name)
-                if setting and (
-                    setting.value != defaults[name].value or name.upper() in os.environ
-                ):
+                changed = name in defaults and cfg.settings[name].value != defaults[name].value
+                if changed or name.upper() in os.environ:
                     log.warning("gserver.Worker ignores %s: %s", name, reason)
 
     # -- in the worker process ---------------------------------------------------------------
 
     def init_process(self) -> None:
         """Patch, take over the sockets, and let gunicorn load the application and run."""
+        # A fork inherits the arbiter's handlers, which would swallow a TERM in its name.
+        signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
         from gserver.patching import patch
 
         left_behind = patch()
@@ -131,12 +132,17 @@ class Worker(base.Worker):
         # Now, and not in run(): an error here stops gunicorn, there it would repeat for ever.
         self._tls = self._tls_context()
         logger = logging.getLogger("gserver")
-        logger.addHandler(_ToGunicorn(self.log))
+        logger.addHandler(ToGunicorn(self.log))
         logger.setLevel(self.log.error_log.getEffectiveLevel())
         logger.propagate = False
         # The C class, which is what the hub reads from.
         self.sockets = [_socket.socket(fileno=one.detach()) for one in self.sockets]  # type: ignore[misc]
         super().init_process()
+
+    def init_signals(self) -> None:
+        """Install gunicorn's handlers, and let them have what came before they were there."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
 
     def _tls_context(self) -> TlsContext | None:
         if not self.cfg.is_ssl:
@@ -151,9 +157,9 @@ class Worker(base.Worker):
         """Serve until gunicorn, or the number of requests, ends it."""
         import gevent
 
-        from gserver.connection import READ
         from gserver.listener import Listener
         from gserver.server import Server
+        from gserver.transport import READ
 
         hooks = self._hooks()
         self._server = server = Server(
@@ -218,16 +224,20 @@ class Worker(base.Worker):
 
     def _hooks(self) -> Hooks | None:
         """Return what is to be done for each request; None, at no cost, if that is nothing."""
-        defaults = make_settings()
-        asks = self.cfg.pre_request is not defaults["pre_request"].get()
-        asks |= self.log.error_log.isEnabledFor(logging.DEBUG)  # all that the default does is log
-        tells = self.cfg.post_request is not defaults["post_request"].get()
-        # gunicorn's logger may have nothing to write, but Statsd, for one, counts all the same.
-        tells |= type(self.log).access is not Logger.access
-        tells |= getattr(self.log, "access_log_enabled", True)
-        if asks or tells or self.max_requests < sys.maxsize:
-            return Hooks(self, asks, tells)
-        return None
+        cfg, log, defaults = self.cfg, self.log, make_settings()
+        asks = cfg.pre_request is not defaults["pre_request"].get()
+        asks |= log.error_log.isEnabledFor(logging.DEBUG)  # the default logs the request then
+        tells = cfg.post_request is not defaults["post_request"].get()
+        # gunicorn's Logger may have nothing to write; Statsd, for one, counts all the same.
+        logs = type(log).access is not Logger.access or getattr(log, "access_log_enabled", True)
+        if not (asks or logs or tells or self.max_requests < sys.maxsize):
+            return None
+        return Hooks(
+            self,
+            cfg.pre_request if asks else None,
+            log.access if logs else None,
+            cfg.post_request if tells else None,
+        )
 
     def count(self) -> None:
         """Count a request; the worker stops after `max_requests` of them."""
@@ -248,17 +258,3 @@ class _ErrorLog(io.TextIOBase):
         # A new one for each text: the files are others once they were reopened.
         WSGIErrorsWrapper(self._cfg).write(text)  # type: ignore[arg-type]
         return len(text)
-
-
-class _ToGunicorn(logging.Handler):
-    """Hands records to gunicorn's logger, of whatever class, which also counts them."""
-
-    def __init__(self, log: Any) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        name = logging.getLevelName(record.levelno).lower()
-        if record.exc_info and record.levelno == logging.ERROR:
-            name = "exception"
-        getattr(self._log, name)("%s", record.getMessage(), exc_info=record.exc_info)

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import gevent
 import pytest
+
 from clients import RawClient
 from exchange import PEERS, Peer
-
 from gserver.config import Config
 from gserver.server import Server
 

@@ -23,6 +23,7 @@ from gserver.http1 import parser as imported
 
 MODULES = [
     "gserver.stream",
+    "gserver.transport",
     "gserver.http1.parser",
     "gserver.http1.stream",
     "gserver.http1.protocol",

@@ -12,7 +12,6 @@ other servers the outermost decorated application does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from functools import update_wrapper
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar, overload
@@ -167,7 +166,7 @@ class _Closer:
 
     def __init__(self, environ: Environ) -> None:
         self.body: Any = None
-        self._things = ExitStack()  # last in, first out, and all of them even if some raise
+        self._things: list[Any] = []
         self._over = False
         self._needed = _CLOSING not in environ
         if self._needed:
@@ -177,7 +176,7 @@ class _Closer:
         if self._over:
             thing.close()
         else:
-            self._things.callback(thing.close)
+            self._things.append(thing)
         return thing
 
     def __enter__(self) -> _Closer:
@@ -195,13 +194,16 @@ class _Closer:
         return (_SizedBody if hasattr(body, "__len__") else _ClosingBody)(body, self)
 
     def close(self) -> None:
-        """Close body and what was registered, once; raise what the last to fail raised."""
+        """Close body and what was registered, the last first, all of it even if some raise."""
         body, self.body = self.body, None
         if hasattr(body, "close"):
-            self._things.callback(body.close)
+            self._things.append(body)
         try:
-            self._things.close()
+            while self._things:
+                self._things.pop().close()
         finally:
+            if self._things:
+                self.close()  # one has raised: on with the others, in its context
             self._over = True
 
 

@@ -4,10 +4,11 @@ cimport cython
 
 from gserver.http1.parser cimport Limits, RequestParser
 from gserver.http1.stream cimport Http1Stream
+from gserver.transport cimport Transport
 
 
 cdef class Http1:
-    cdef readonly object connection
+    cdef readonly Transport connection
     cdef readonly Http1Stream stream
     cdef readonly bytes early
     cdef Limits _limits
@@ -15,7 +16,7 @@ cdef class Http1:
     cdef bint _awaited
     cdef Py_ssize_t _requests
 
-    @cython.locals(parser=RequestParser, request=dict, stream=Http1Stream)
+    @cython.locals(parser=RequestParser, request=dict, stream=Http1Stream, connection=Transport)
     cpdef receive_data(self, bytes data)
-    @cython.locals(parser=RequestParser, early=bytes)
+    @cython.locals(parser=RequestParser, early=bytes, connection=Transport)
     cpdef next_request(self)

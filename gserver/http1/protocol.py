@@ -9,16 +9,12 @@ hub, except `next_request`, which a handler's greenlet calls when it is done.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
-
 from gserver.api.errors import RemoteProtocolError
 from gserver.clock import NEVER
 from gserver.fields import status_text
 from gserver.http1.parser import Limits, RequestParser
 from gserver.http1.stream import Http1Stream
-
-if TYPE_CHECKING:
-    from gserver.connection import Connection
+from gserver.transport import Transport
 
 logger = logging.getLogger("gserver.error")
 
@@ -31,7 +27,7 @@ class Http1:
         early: Bytes that came while it was going on.
     """
 
-    def __init__(self, connection: Connection, limits: Limits) -> None:
+    def __init__(self, connection: Transport, limits: Limits) -> None:
         self.connection = connection
         self._limits = limits
         self._parser = RequestParser(limits)

@@ -4,13 +4,14 @@ cimport cython
 
 from gserver.http1.parser cimport RequestParser
 from gserver.stream cimport Stream
+from gserver.transport cimport Transport
 
 
 cdef class Http1Stream(Stream):
     cdef public bint keep_alive
     cdef public bint incomplete
     cdef object _protocol
-    cdef object _connection
+    cdef Transport _connection
     cdef RequestParser _parser
     cdef bint _http11
     cdef bint _ordinary

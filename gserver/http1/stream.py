@@ -207,7 +207,7 @@ class Http1Stream(Stream):
         if self._chunked:
             self._connection.send_pieces(b"%x\r\n" % len(data), data, b"\r\n")
         else:
-            self._connection.send(data)
+            self._connection.send_pieces(data)
 
     def send_file(self, descriptor: int, offset: int, size: int) -> None:
         """Send the head and a region of a file, which the kernel reads where it can."""
@@ -269,6 +269,11 @@ class Http1Stream(Stream):
         """Go on with the next request, or close."""
         if self._body is not None:
             self._body.detach()
+        if self._connection.awaited:
+            # Another greenlet of the application still reads or writes: what it would take or
+            # send belongs to the next exchange.
+            self._connection.abort()
+            return
         if self.incomplete and self.keep_alive:
             self.keep_alive = self._read_away()
         if self.keep_alive:

@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack
 
 import pytest
+
 from attack_tools import unharmed, victim
 from conftest import Command, ServerProcess
 
@@ -41,9 +42,7 @@ def leave_rudely(sock: socket.socket) -> None:
         pytest.param(200, DOWNLOAD, True, id="download"),
     ],
 )
-def test_connect_and_reset_storm(
-    command: Command, count: int, data: bytes, answered: bool
-) -> None:
+def test_connect_and_reset_storm(command: Command, count: int, data: bytes, answered: bool) -> None:
     server = victim(command)
     with unharmed(server):
         for _ in range(count):

@@ -9,6 +9,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
+
 from attack_tools import connect_many, status_after, unharmed, victim
 from clients import RawClient
 from conftest import Command

@@ -1,0 +1,30 @@
+# C types for transport.py, for when it is compiled; see docs/architecture.rst.
+
+
+cdef class Transport:
+    cdef readonly object config
+    cdef readonly object clock
+    cdef public object dispatch
+    cdef public object protocol
+    cdef public double deadline
+    cdef readonly tuple remote
+    cdef readonly bint reading
+    cdef readonly bint closed
+    cdef readonly object tls
+    cdef public dict tls_environ
+    cdef object _released
+    cdef object _hub
+    cdef object _socket
+    cdef int _descriptor
+    cdef object _receive
+    cdef object _send
+    cdef object _writable
+    cdef object _sending
+    cdef object _receiving
+    cdef int _streak
+    cdef double _turn_end
+    cdef object _watcher
+
+    cpdef send(self, bytes data)
+    cpdef pause_reading(self)
+    cpdef resume_reading(self)

@@ -1,0 +1,421 @@
+# cython: language_level=3, annotation_typing=False
+"""Transport: the socket of one connection, and the only code that touches it.
+
+The hub reads: a watcher stays armed, and what arrives goes to the protocol in the same turn of
+the loop. Greenlets write: `send` and its kin try at once and block only when the socket is full.
+An idle connection owns no greenlet and no buffer. Each method says who may call it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import logging
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from gevent import getcurrent
+from gevent.hub import Hub
+
+from gserver.api.errors import Disconnected, LocalProtocolError
+from gserver.clock import NEVER, Clock
+from gserver.config import Config
+from gserver.files import FileSender, read_cached
+from gserver.stream import Stream
+
+if TYPE_CHECKING:
+    from gserver.tls import TlsSession
+
+logger = logging.getLogger("gserver.error")
+
+READ: Final = 1  # libev's names for what a watcher waits for
+WRITE: Final = 2
+
+# A head fits, and what a client pipelines beyond waits in the kernel. Also the bound on what one
+# connection can make the hub parse in one turn.
+_PACKET: Final = 16384
+# Below this, copying pieces together is cheaper than telling the kernel about each.
+_GATHER: Final = 16384
+# Sends that succeed at once before the greenlet lets others have a turn.
+_STREAK: Final = 32
+# Seconds after which a greenlet that receives does so: what it does with a packet may take long.
+_TURN: Final = 0.005
+# How long a connection is kept after an error response, for the client to stop sending and read
+# it. nginx: lingering_timeout.
+_LINGER: Final = 5.0
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+class ConnectionProtocol(Protocol):
+    """What a connection asks of the protocol it speaks; all of it is called in the hub."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is going on: the connection may be closed without loss."""
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes."""
+
+    def receive_eof(self) -> None:
+        """Note that no more will come."""
+
+    def expire(self) -> None:
+        """Act on a deadline that the protocol set."""
+
+    def drain(self) -> None:
+        """Finish what is going on and start nothing new."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all connections of one listener share."""
+
+    config: Config
+    hub: Hub
+    clock: Clock
+    dispatch: Callable[[Stream], None]
+    released: Callable[[Any], None]
+
+
+class Transport:
+    """One accepted socket.
+
+    Attributes:
+        protocol: What is spoken on it.
+        dispatch: Takes each new Stream.
+        deadline: When the protocol's `expire` is called; see `gserver.clock`.
+        remote: REMOTE_ADDR and REMOTE_PORT.
+        reading: The hub reads from the socket.
+        closed: The socket is closed.
+        tls: The TLS session, if there is one.
+        tls_environ: What the application learns of it.
+    """
+
+    def __init__(self, context: Context, sock: _socket.socket, address: Any) -> None:
+        self.config = context.config
+        self.clock = context.clock
+        self.dispatch = context.dispatch
+        self._released = context.released
+        self._hub = context.hub
+        self._socket = sock
+        self._descriptor = sock.fileno()
+        self._receive: Callable[[int], bytes] = sock.recv
+        self._send: Callable[[Any], int] = sock.send
+        self._writable: Any = None  # the watcher of a greenlet that waits until the client reads
+        self._sending: Any = None  # that greenlet
+        self._receiving: Any = None  # the greenlet that waits until the client sends
+        self._streak = 0
+        self._turn_end = 0.0
+        # AF_UNIX has no addresses: an empty REMOTE_ADDR, as nginx and gunicorn have it.
+        self.remote = (address[0], str(address[1])) if isinstance(address, tuple) else ("", "")
+        self.closed = False
+        self.reading = True
+        self.tls: TlsSession | None = None
+        self.tls_environ: dict[str, str] = {}
+        self.deadline = NEVER
+        self.protocol: ConnectionProtocol
+        self._watcher = context.hub.loop.io(self._descriptor, READ)
+        self.clock.watched.add(self)
+
+    # -- in the hub --------------------------------------------------------------------------
+
+    def start_reading(
+        self, protocol: ConnectionProtocol, on_readable: Callable[[], None] | None = None
+    ) -> None:
+        """Have the hub read for `protocol`, or call `on_readable`, when something has come."""
+        self.protocol = protocol
+        self._watcher.start(on_readable or self.on_readable)
+
+    def encrypt(self, session: TlsSession) -> None:
+        """Send and receive through a TLS session from now on."""
+        self.tls = session
+        self._receive = session.receive
+        self._send = session.send
+
+    def decrypt(self) -> None:
+        """Send and receive in clear again."""
+        self.tls = None
+        self._receive = self._socket.recv
+        self._send = self._socket.send
+
+    def on_readable(self) -> None:
+        try:
+            data = self._receive(_PACKET)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort()
+            return
+        try:
+            if data:
+                self.protocol.receive_data(data)
+            else:
+                self.protocol.receive_eof()
+        except Exception:
+            # A defect of ours must not take the hub's other connections along.
+            logger.exception("error in the connection with %s", self.peer)
+            self.abort()
+
+    def expire(self) -> None:
+        """Act on the deadline."""
+        self.deadline = NEVER
+        self.protocol.expire()
+
+    def pause_reading(self) -> None:
+        """Stop reading from the socket, until `resume_reading`."""
+        if self.reading:
+            self.reading = False
+            self._watcher.stop()
+
+    def resume_reading(self) -> None:
+        """Read in the hub again."""
+        if not self.reading and not self.closed:
+            self.reading = True
+            self._watcher.start(self.on_readable)
+            if self.tls is not None and self.tls.pending:
+                # The rest of a record of which the application took only a part: the kernel has
+                # nothing more to announce.
+                self.defer(self._read_pending)
+
+    def _read_pending(self) -> None:
+        if self.reading:
+            self.on_readable()
+
+    def defer(self, function: Callable[..., None], *args: Any) -> None:
+        """Call `function` in the next turn of the loop."""
+        self._hub.loop.run_callback(function, *args)
+
+    def send_now(self, data: bytes) -> None:
+        """Send what the socket takes at once; the rest is lost. For last words."""
+        try:
+            self._send(data)
+        except OSError:
+            pass  # the client is gone or does not read: it will miss nothing else
+
+    # -- in greenlets ------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`; blocks while the client does not read.
+
+        Raises:
+            Disconnected: The client has gone, or did not read for `write_timeout`.
+        """
+        if self._sending is not None:
+            raise LocalProtocolError("another greenlet is sending on this connection")
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise Disconnected from exc
+        if sent != len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def send_pieces(self, *pieces: bytes) -> None:
+        """Send `pieces` one after the other, in one system call if possible; blocks like `send`."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._streak = 0
+            self.clock.pass_turn()
+        if self.tls is not None or sum(map(len, pieces)) < _GATHER:
+            self.send(b"".join(pieces))
+            return
+        if self._sending is not None:
+            raise LocalProtocolError("another greenlet is sending on this connection")
+        try:
+            sent = self._socket.sendmsg(pieces)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise Disconnected from exc
+        for piece in pieces:
+            if sent >= len(piece):
+                sent -= len(piece)
+            else:
+                self._send_rest(memoryview(piece)[sent:])
+                sent = 0
+
+    def _send_rest(self, data: memoryview) -> None:
+        try:
+            while data:
+                self._wait_writable()
+                try:
+                    data = data[self._send(data) :]
+                except BlockingIOError:
+                    continue
+                except OSError as exc:
+                    raise Disconnected from exc
+        except BaseException:
+            # Half a block was sent: nothing sensible can follow, whoever catches this.
+            self.abort()
+            raise
+
+    def _wait_writable(self) -> None:
+        """Block until the socket takes more, `write_timeout` at most."""
+        if self.closed:
+            raise Disconnected
+        self._writable = watcher = self._hub.loop.io(self._descriptor, WRITE)
+        self._sending = getcurrent()
+        self._streak = 0
+        try:
+            deadline = time.monotonic() + (self.config.write_timeout or NEVER)
+            self.clock.wait(watcher, deadline, _not_read)
+        finally:
+            watcher.close()
+            self._writable = self._sending = None
+
+    def send_file(self, head: bytes, descriptor: int, offset: int, size: int) -> None:
+        """Send `head` and a region of a file; blocks like `send`.
+
+        The disk is waited for in a thread, never in the hub; what is in the page cache and small
+        leaves together with the head.
+
+        Raises:
+            LocalProtocolError: The file ended early.
+        """
+        first = read_cached(descriptor, offset, size)
+        self.send_pieces(head, first)
+        offset += len(first)
+        end = offset + size - len(first)
+        if offset == end:
+            return
+        pool = self._hub.threadpool
+        target = None if self.tls is not None else self._descriptor
+        with FileSender(pool, descriptor, target) as sender:
+            while offset < end:
+                if target is None:
+                    data = sender.read(offset, end - offset)
+                    self.send(data)
+                    sent = len(data)
+                else:
+                    sent = self._sendfile(sender, offset, end - offset)
+                if not sent:
+                    raise LocalProtocolError("the file ended before its announced length")
+                offset += sent
+
+    def _sendfile(self, sender: FileSender, offset: int, size: int) -> int:
+        while True:
+            try:
+                return sender.send(offset, size)
+            except BlockingIOError:
+                self._wait_writable()
+            except OSError as exc:
+                raise Disconnected from exc
+
+    def receive_now(self, size: int) -> bytes | None:
+        """Return at most `size` bytes, b"" at the end, None if there is nothing yet.
+
+        Only while the hub does not read.
+
+        Raises:
+            Disconnected: The client has gone.
+        """
+        if time.monotonic() > self._turn_end:
+            self.clock.pass_turn()
+            self._turn_end = time.monotonic() + _TURN
+        if self._receiving is not None:
+            raise LocalProtocolError("another greenlet is receiving on this connection")
+        try:
+            return self._receive(size)
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            raise Disconnected from exc
+
+    def wait_readable(self, deadline: float, error: Callable[[], BaseException]) -> None:
+        """Block until there may be something to receive, or raise `error` past `deadline`."""
+        if self.closed:
+            raise Disconnected
+        self._receiving = getcurrent()
+        try:
+            self.clock.wait(self._watcher, deadline, error)
+        finally:
+            self._receiving = None
+
+    # -- the end; anywhere -------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the connection in good order."""
+        if not self.closed and self.tls is not None:
+            self.tls.close_notify()
+        self.abort()
+
+    def linger(self) -> None:
+        """Close, but read on for a while so that the client gets what was sent last."""
+        if self.closed:
+            return
+        if self.tls is not None:
+            self.tls.close_notify()
+            # OpenSSL takes data behind the end for an error; it is only discarded anyway.
+            self.decrypt()
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.abort()
+            return
+        self.protocol = _Lingering(self)
+        self.deadline = self.clock.now + _LINGER
+        self.resume_reading()
+
+    def reset_on_close(self) -> None:
+        """Close with a reset: the client must not take it for the end of the content."""
+        if not self.closed:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self.closed:
+            return
+        self.closed = True
+        self.reading = False
+        self._watcher.stop()
+        self._watcher.close()
+        if self._writable is not None:
+            self._writable.stop()  # libev aborts the process over a watcher of a closed socket
+        self._socket.close()
+        for greenlet in (self._sending, self._receiving):
+            if greenlet is not None:
+                self.clock.hurry(greenlet)  # nothing else will ever wake it
+        self._released(self)
+
+    @property
+    def awaited(self) -> bool:
+        """A greenlet is blocked in sending or receiving."""
+        return self._sending is not None or self._receiving is not None
+
+    @property
+    def peer(self) -> str:
+        """Who is at the other end, for the log."""
+        host, port = self.remote
+        return f"{host}:{port}" if port else "unix"
+
+
+class _Lingering:
+    """The protocol of a connection that is only waiting for the client to read and leave."""
+
+    idle = False
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def receive_data(self, data: bytes) -> None:
+        """Discard what the client still sends; the deadline bounds it."""
+
+    def receive_eof(self) -> None:
+        """Close: the client has read it all, and left."""
+        self._transport.abort()
+
+    expire = receive_eof
+
+    def drain(self) -> None:
+        """Let the client read on; the deadline is near."""
+
+
+def _not_read() -> Disconnected:
+    return Disconnected("the client does not read the response")
+
+
