@@ -24,4 +24,6 @@ nitpicky = True
 nitpick_ignore = [("py:class", name) for name in ("optional", *dir(builtins))] + [
     ("py:exc", name) for name in dir(builtins)
 ]
+# What hosts such as the gunicorn worker hand over is not for everybody, and has no page.
+nitpick_ignore += [("py:class", "Listener"), ("py:class", "TlsContext")]
 nitpick_ignore_regex = [("py:.*", r"(?!gserver\b)\w+(\.\w+)+")]

@@ -15,7 +15,7 @@ import platform
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import gserver
 from gserver import patching
@@ -25,10 +25,14 @@ from gserver.listener import Address
 from gserver.loader import Reference, describe_cause
 from gserver.log import Format, coloured
 
+if TYPE_CHECKING:
+    from gserver.server import Server
+
 logger = logging.getLogger("gserver.error")
 
 # Seconds beyond the time to stop, after which an application that holds the processor is ended.
-_STUCK: Final = 2.0
+# Those that let go and the log have two seconds for their last words.
+_STUCK: Final = 3.0
 _DAY: Final = 86400.0
 
 _EPILOG = """\
@@ -221,7 +225,7 @@ def _serve(reference: Reference, config: Config) -> None:
     logger.info("stopped")
 
 
-def _stop_on_signals(server: Any) -> None:
+def _stop_on_signals(server: Server) -> None:
     """Stop at SIGTERM and SIGINT; at once at the second.
 
     These are Python's handlers, not the loop's, because they also run while the application
@@ -240,7 +244,8 @@ def _stop_on_signals(server: Any) -> None:
         received += 1
         at_once = received > 1
         patience = 0 if at_once else min(server.config.graceful_timeout, _DAY)
-        faulthandler.dump_traceback_later(patience + _STUCK, exit=True)
+        # 2 rather than sys.stderr, which the application may have replaced.
+        faulthandler.dump_traceback_later(patience + _STUCK, exit=True, file=2)
         gevent.spawn(stop, number, at_once)
 
     for number in (signal.SIGTERM, signal.SIGINT):

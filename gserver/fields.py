@@ -46,7 +46,9 @@ _CACHED_LENGTH: Final = 128
 # `$` would also match before a final newline, hence fullmatch.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*").fullmatch
-_STATUS: Final = re.compile(r"([2-9][0-9]{2}) ([\x20-\x7e\x80-\xff]*)").fullmatch
+_STATUS: Final = re.compile(
+    r"([2-9][0-9]{2}) (?:[!-~\x80-\xff](?:[ -~\x80-\xff]*[!-~\x80-\xff])?)?"
+).fullmatch
 _DIGITS: Final = re.compile(r"[0-9]+").fullmatch
 
 

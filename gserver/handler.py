@@ -123,7 +123,8 @@ class Handler:
         body: Any = None
         try:
             if self._lite:
-                body = self._call_lite(stream)
+                status, headers, body = _triple(self._application(stream.environ))
+                stream.start_response(status, headers)
             else:
                 body = self._application(stream.environ, stream.start_response)
             # The ordinary response: one block, of the length announced or with none announced.
@@ -145,23 +146,14 @@ class Handler:
         stream.closing.finish()
         stream.finished()
 
-    def _call_lite(self, stream: Stream) -> Any:
-        result = self._application(stream.environ)
-        try:
-            status, headers, body = result
-        except (TypeError, ValueError):
-            raise LocalProtocolError(
-                f"a Lite application must return (status, headers, body), not {result!r:.100}"
-            ) from None
-        stream.start_response(status, headers)
-        return body
-
     def _close(self, body: Any) -> None:
         """Call the body's close(), which PEP 3333 wants in every case."""
         close = getattr(body, "close", None)
         if close is not None:
             try:
                 close()
+            except Disconnected as exc:
+                logger.debug("close() of the response body: %s", exc)
             except BaseException:
                 # The response is out, or broken already; GreenletExit has done its work too.
                 logger.exception("close() of the response body failed")
@@ -211,6 +203,17 @@ class Handler:
             stream.abort()
 
 
+def _triple(response: Any) -> tuple[Any, Any, Any]:
+    """Return what a Lite application returned, if it can be taken apart."""
+    try:
+        status, headers, body = response
+    except (TypeError, ValueError):
+        raise LocalProtocolError(
+            f"a Lite application must return (status, headers, body), not {response!r:.100}"
+        ) from None
+    return status, headers, body
+
+
 def _send(stream: Stream, body: Iterable[bytes]) -> None:
     """Send the application's iterable, in the way that suits it."""
     if isinstance(body, (str, bytes)):
@@ -223,7 +226,7 @@ def _send(stream: Stream, body: Iterable[bytes]) -> None:
             return
         if stream.length < 0 and _is_single(body):
             # The server may tell the length of a body that is one block (PEP 3333).
-            block = next(iter(body))
+            block = next(iter(body), b"")
             if type(block) is bytes:
                 stream.respond(block)
                 return

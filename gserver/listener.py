@@ -153,17 +153,13 @@ def listen(address: Address, config: Config) -> Listener:
         hint = "; is another server running there?" if exc.errno == errno.EADDRINUSE else ""
         reason = exc.strerror or str(exc)
         raise ConfigError(f"cannot listen at {address.text}: {reason}{hint}") from exc
-    except UnicodeError as exc:  # no host name
-        raise ConfigError(f"cannot listen at {address.text}: {exc}") from exc
+    except UnicodeError as exc:
+        raise ConfigError(f"cannot listen at {address.text}: that is no host name") from exc
 
 
 def _inherited(descriptor: int) -> _socket.socket:
     sock = _socket.socket(fileno=descriptor)
-    try:
-        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except OSError:
-        listening = 0
-    if not listening:
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.detach()
         raise OSError(errno.EINVAL, "the descriptor is not a listening socket")
     # Or processes that the application starts would keep the address in use.

@@ -274,7 +274,7 @@ class AccessLog:
             seconds: How long it took.
         """
         if self._closed:
-            return
+            return  # a request that was cut, and took long over it
         if self._waiting > _MAX_WAITING:
             self._drop()
             return
@@ -323,8 +323,6 @@ class AccessLog:
 
     def close(self) -> None:
         """Write what is left and close the file; blocks the thread, though not for long."""
-        if self._closed:
-            return
         self._closed = True
         if self._timer is None:
             os.close(self._descriptor)

@@ -19,7 +19,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from gserver.api.errors import LocalProtocolError
+from gserver.api.errors import Disconnected, LocalProtocolError
 from gserver.environ import Environ
 from gserver.fields import BODYLESS, CONTENT_LENGTH, STATUSES, FieldCache, check_status
 
@@ -73,6 +73,8 @@ class Closing:
             thing = self._things.pop()
             try:
                 thing.close()
+            except Disconnected as exc:
+                logger.debug("closing %r: %s", thing, exc)
             except BaseException:
                 # Also GreenletExit and timeouts: what was registered earlier still wants closing.
                 logger.exception("closing %r failed", thing)
@@ -189,7 +191,8 @@ class Stream:
         if excess:
             data = data[: self.length - self.sent]
         if data:
-            self.sent += len(data)
+            if not self.bodyless:
+                self.sent += len(data)
             if self.state is HEADERS:
                 self.state = BODY
                 self.send_head(data)

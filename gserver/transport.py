@@ -13,7 +13,7 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -216,13 +216,17 @@ class Transport:
 
     def send_pieces(self, *pieces: bytes) -> None:
         """Send `pieces` one after the other, in one system call if possible; blocks like `send`."""
+        if self.tls is not None or sum(map(len, pieces)) < _GATHER:
+            self.send(b"".join(pieces))
+        else:
+            self._gather(pieces)
+        # Afterwards: whoever checked that it may send has to be the next to do so.
         self._streak += 1
         if self._streak > _STREAK:
             self._streak = 0
             self.clock.pass_turn()
-        if self.tls is not None or sum(map(len, pieces)) < _GATHER:
-            self.send(b"".join(pieces))
-            return
+
+    def _gather(self, pieces: Sequence[bytes]) -> None:
         if self._sending is not None:
             raise LocalProtocolError("another greenlet is sending on this connection")
         try:
@@ -305,6 +309,12 @@ class Transport:
             except OSError as exc:
                 raise Disconnected from exc
 
+    def end_turn(self) -> None:
+        """Let others have a turn, if it is long since this greenlet did so."""
+        if time.monotonic() > self._turn_end:
+            self.clock.pass_turn()
+            self._turn_end = time.monotonic() + _TURN
+
     def receive_now(self, size: int) -> bytes | None:
         """Return at most `size` bytes, b"" at the end, None if there is nothing yet.
 
@@ -313,9 +323,6 @@ class Transport:
         Raises:
             Disconnected: The client has gone.
         """
-        if time.monotonic() > self._turn_end:
-            self.clock.pass_turn()
-            self._turn_end = time.monotonic() + _TURN
         if self._receiving is not None:
             raise LocalProtocolError("another greenlet is receiving on this connection")
         try:

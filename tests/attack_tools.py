@@ -128,7 +128,7 @@ def unharmed(server: ServerProcess) -> Iterator[None]:
     assert grown < MEMORY, f"the server grew by {grown / 1048576:.1f} MiB"
     assert "Traceback" not in server.text, server.text
     with server.client() as client:
-        assert client.get().body == b"hello"
+        assert client.get("/innocent").body == b"hello"
 
 
 def status_after(client: RawClient) -> int:

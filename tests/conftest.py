@@ -48,7 +48,7 @@ class ServerThread:
     def _main(self) -> None:
         hub = gevent.get_hub()
         self._wake = hub.loop.async_()
-        self._wake.start(lambda: gevent.spawn(self._calls.get_nowait()))
+        self._wake.start(self._run_calls)
         try:
             self.server.start()
         except BaseException as exc:
@@ -60,6 +60,11 @@ class ServerThread:
         self._wake.stop()
         self._wake.close()
         hub.destroy(destroy_loop=True)
+
+    def _run_calls(self) -> None:
+        # All of them: the loop may take two wake-ups for one.
+        while not self._calls.empty():
+            gevent.spawn(self._calls.get_nowait())
 
     def call(self, function: Callable[[], T]) -> T:
         """Run `function` in a greenlet of the server's thread and return what it returns."""

@@ -210,11 +210,11 @@ def test_port_is_free_again_after_close(opened: Listen) -> None:
     [
         ("192.0.2.1:0", "Cannot assign requested address"),  # RFC 5737: belongs to nobody
         ("[fe80::1%xyzzy]:0", "Name or service not known"),
-        ("a..b:0", "encoding with 'idna' codec failed"),
+        ("a..b:0", "that is no host name"),
     ],
 )
 def test_address_that_cannot_be_had(text: str, reason: str) -> None:
-    assert refusal(text).startswith(reason)
+    assert refusal(text) == reason
 
 
 def test_backlog_has_no_upper_limit(opened: Listen) -> None:
@@ -375,6 +375,16 @@ def test_one_server_in_clear_and_with_tls_and_on_a_unix_socket(
 def test_nothing_stays_open_when_one_of_several_addresses_cannot_be_had(
     serve: Serve, path: Path
 ) -> None:
+    file = path.with_suffix(".log")
     with pytest.raises(ConfigError):
-        serve(describe, bind=[f"unix:{path}", "192.0.2.1:0"])
+        serve(describe, bind=[f"unix:{path}", "192.0.2.1:0"], access_logfile=str(file))
     assert not path.exists()
+    assert str(file) not in open_files()
+
+
+def open_files() -> Iterator[str]:
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            yield os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:
+            pass  # what listdir had open itself

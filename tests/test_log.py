@@ -315,7 +315,7 @@ def test_duration(logged: Callable[..., list[str]]) -> None:
     micro, milli, decimal, whole = line.split()
     assert 50_000 <= int(micro) < 5_000_000
     assert int(milli) == int(micro) // 1000
-    assert int(float(decimal) * 1e6 + 0.5) // 10 == int(micro) // 10
+    assert abs(float(decimal) - int(micro) / 1e6) < 2e-6
     assert int(whole) == int(float(decimal))
 
 
@@ -559,6 +559,15 @@ def test_file_is_appended_to(serve: Serve, tmp_path: Path) -> None:
         client.get()
     server.stop()
     assert file.read_text() == "before\n200\n"
+
+
+def test_request_that_ends_after_the_log_leaves_no_line(tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
+    log = AccessLog.from_config(Config(access_logfile=str(file)))
+    assert log is not None
+    log.close()
+    log.add(exchange(REQUEST), 0)
+    assert file.read_text() == ""
 
 
 def test_format_is_checked_even_if_nothing_is_logged() -> None:

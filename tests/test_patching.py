@@ -131,3 +131,5 @@ def test_start_by_a_program_that_imported_too_much(command: Command) -> None:
     assert f"[WARNING] {ADVICE}\n" in running.text
     with running.client() as client:
         assert client.get().body == b"served"
+    running.signal(15)
+    assert running.wait() == 0

@@ -20,7 +20,7 @@ from clients import RawClient
 from conftest import Serve, StartPeer
 from exchange import Headers, request
 from gserver.config import Config
-from gserver.environ import ErrorStream, decode_path, template
+from gserver.environ import ErrorStream, decode_path, field_key, template
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -300,6 +300,21 @@ def test_http_keys_are_those_headers_that_were_sent(peer: StartPeer) -> None:
         "HTTP_X_EMPTY": "",
     }
     assert (environ["CONTENT_TYPE"], environ["CONTENT_LENGTH"]) == ("text/plain", "3")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        (b"Accept", "HTTP_ACCEPT"),
+        (b"x-forwarded-FOR", "HTTP_X_FORWARDED_FOR"),
+        (b"content-type", "CONTENT_TYPE"),
+        (b"Content-Length", "CONTENT_LENGTH"),
+        (b"Content-Encoding", "HTTP_CONTENT_ENCODING"),
+        (b"!#$%&'*+.^`|~9", "HTTP_!#$%&'*+.^`|~9"),
+    ],
+)
+def test_field_key(name: bytes, key: str) -> None:
+    assert field_key(name) == key
 
 
 def test_absent_values_are_left_out(peer: StartPeer) -> None:

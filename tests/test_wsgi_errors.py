@@ -345,6 +345,27 @@ def test_a_client_that_leaves_during_a_read_is_no_error(
     assert error_records(caplog) == []
 
 
+def test_a_client_that_has_left_is_no_error_in_closing_either(
+    peer: StartPeer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reading what is left of the content, say."""
+    events: list[str] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> Any:
+        read = environ["wsgi.input"].read
+        environ["wsgi_lite.closing"](Closer(events, "registered", read))
+        start_response("200 OK", [])
+        return Closing(events, read)
+
+    running = peer(app)
+    exchange = running.open(method="POST", length=100)
+    exchange.head()
+    exchange.vanish()
+    running.stop()
+    assert events == ["body", "registered"]
+    assert error_records(caplog) == []
+
+
 def test_writing_goes_on_failing_once_the_client_has_left(
     peer: StartPeer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -478,6 +499,16 @@ def fail() -> None:
 
 def fail_hard() -> None:
     raise SystemExit
+
+
+class Closing(Closer):
+    """A body whose close() does more."""
+
+    def __init__(self, events: list[str], then: Callable[[], object]) -> None:
+        super().__init__(events, "body", then)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return endless([])
 
 
 class Case:

@@ -20,6 +20,7 @@ cdef class Http1Stream(Stream):
     cdef object _body
     cdef list _chunks
     cdef object _received
+    cdef object _failure
     cdef object _patience
     cdef object _missing
 

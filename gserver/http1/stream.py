@@ -76,6 +76,7 @@ class Http1Stream(Stream):
         environ["wsgi.input"] = self._body = RequestBody(self)
         self._chunks = parser.chunks
         self._received = 0
+        self._failure: Exception | None = None
         self._patience = config.body_timeout or NEVER
         if parser.length == CHUNKED:
             self._missing = CHUNKED
@@ -90,13 +91,17 @@ class Http1Stream(Stream):
 
     def receive(self, size: int) -> bytes:
         """Return the next of the request's content; see `gserver.body.BodySource`."""
+        self._connection.end_turn()
         if not self._chunks and self.incomplete:
             if self._expects_continue:
                 self._expects_continue = False
                 self._connection.send(_CONTINUE)
+            if self._failure is not None:
+                raise self._failure
             try:
                 self._fill(size)
-            except (OSError, RemoteProtocolError):
+            except (OSError, RemoteProtocolError) as exc:
+                self._failure = exc
                 self.close_after()
                 raise
         data = b"".join(self._chunks)
@@ -277,6 +282,8 @@ class Http1Stream(Stream):
         if self.incomplete and self.keep_alive:
             self.keep_alive = self._read_away()
         if self.keep_alive:
+            if self._body is not None:
+                self._chunks.clear()  # for a greenlet that still waits for its turn to read
             self._protocol.next_request()
         elif self.incomplete or self._protocol.early:
             # Closing with unread bytes would reset the connection, and the client might lose the

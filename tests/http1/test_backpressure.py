@@ -13,6 +13,8 @@ import pytest
 from clients import RawClient
 from conftest import Serve, ServerThread
 
+pytestmark = pytest.mark.slow
+
 BLOCK = bytes(65536)
 BLOCKS = 768
 TOTAL = BLOCKS * len(BLOCK)  # 48 MiB
@@ -100,6 +102,7 @@ class Gated:
         """Block until the test opens the gate."""
         self.entered.set()
         assert self._gate.wait(20)
+        self._gate.clear()
 
     def open(self, server: ServerThread) -> None:
         """Let it go on; called in the test's thread."""
@@ -142,7 +145,6 @@ def test_an_application_that_reads_slowly_sets_the_pace(serve: Serve) -> None:
         body = environ["wsgi.input"]
         for _ in range(2):
             gated.wait()
-            gated._gate.clear()
             sizes.append(len(body.read(4 << 20)))
         gated.wait()
         start_response("200 OK", [])
