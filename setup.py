@@ -10,6 +10,7 @@ from setuptools import Extension, setup
 
 # Together or not at all: they use each other's C types.
 MODULES = [
+    "gserver.clock",
     "gserver.stream",
     "gserver.transport",
     "gserver.http1.parser",

@@ -90,8 +90,9 @@ def read_settings(
         ConfigError: They cannot be meant so.
     """
     given, unknown = _parser().parse_known_args(argv)
-    for argument in sorted(unknown, reverse=True, key=lambda one: one.startswith("-")):
-        name = argument.partition("=")[0]
+    if unknown:
+        # The value of an unknown option may have been taken for the application.
+        name = max(unknown, key=lambda one: one.startswith("-")).partition("=")[0]
         raise ConfigError(
             f"unknown argument {name}{suggestion(name, _flag)}; gserver --help lists all"
         )

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """One coarse timer for everything that has a deadline.
 
 A timer object for each request would cost more than the request; one pass over all connections

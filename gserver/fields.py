@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from gserver.api.errors import LocalProtocolError
 
@@ -78,25 +78,23 @@ def check_field(header: Any) -> tuple[str, str, int]:
     return name, value, kind
 
 
-class FieldCache(Generic[Encoded]):
-    """Checked fields in the encoding of one protocol.
+class FieldCache(dict[Any, tuple[Encoded, int]]):
+    """Checked fields in the encoding of one protocol, with their kinds, by (name, value).
 
-    `known` is public because the loop over a response's headers looks it up directly: a method
-    call for each field would cost more than the look-up.
+    A look-up checks and encodes what is not known yet.
     """
 
     def __init__(self, encode: Callable[[str, str], Encoded]) -> None:
+        super().__init__()
         self._encode = encode
-        self.known: dict[tuple[str, str], tuple[Encoded, int]] = {}
 
-    def add(self, header: Any) -> tuple[Encoded, int]:
-        """Check and encode a header that is not known yet."""
+    def __missing__(self, header: Any) -> tuple[Encoded, int]:
         name, value, kind = check_field(header)
         entry = (self._encode(name, value), kind)
         if len(value) <= _CACHED_LENGTH and name.lower() not in _UNCACHED:
-            if len(self.known) >= _CACHED_FIELDS:
-                self.known.clear()
-            self.known[header] = entry
+            if len(self) >= _CACHED_FIELDS:
+                self.clear()
+            self[header] = entry
         return entry
 
 

@@ -13,8 +13,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from gserver.api import is_lite, mark_lite
-
 if TYPE_CHECKING:
     from gserver.stream import Stream
     from gserver.worker import Worker
@@ -92,11 +90,11 @@ class Hooks:
         if pre_request is None:
             return application
 
-        def asked(environ: dict[str, Any], *start_response: Any) -> Any:
+        def asked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
             pre_request(self._worker, environ.pop(_REQUEST))
-            return application(environ, *start_response)
+            return application(environ, start_response)  # Lite applications take that too
 
-        return mark_lite(asked) if is_lite(application) else asked
+        return asked
 
     def around(self, run: Callable[[Stream], None]) -> Callable[[Stream], None]:
         """Return a `Handler.run` that does for `run`'s requests what is to be done."""

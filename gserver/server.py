@@ -121,7 +121,7 @@ class Server:
         tls = self._tls
         if tls is None and config.certfile:
             # Not before it is needed: ssl is a heavy import.
-            from gserver.tls import TlsContext
+            from gserver.tls import TlsContext  # noqa: PLC0415
 
             tls = TlsContext(config)
         self._access_log = AccessLog.from_config(config)

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from gserver.api.errors import Disconnected, LocalProtocolError
 from gserver.environ import Environ
-from gserver.fields import BODYLESS, CONTENT_LENGTH, STATUSES, FieldCache, check_status
+from gserver.fields import BODYLESS, CONTENT_LENGTH, STATUSES, FieldCache, check_field, check_status
 
 logger = logging.getLogger("gserver.error")
 
@@ -138,13 +138,14 @@ class Stream:
             status_line, kinds = check_status(status)
         if type(headers) is not list:
             raise LocalProtocolError(f"headers must be a list, not {type(headers).__name__}")
-        known = self._fields_known.known
+        known = self._fields_known
         fields: list[Any] = [status_line]
         for header in headers:
             try:
                 encoded, kind = known[header]
-            except (KeyError, TypeError):
-                encoded, kind = self._fields_known.add(header)
+            except TypeError:
+                check_field(header)  # unhashable: it says what it should have been
+                raise
             fields.append(encoded)
             if kind:
                 if kind == CONTENT_LENGTH:
@@ -187,19 +188,20 @@ class Stream:
             raise LocalProtocolError("content before start_response was called")
         if self.state is DONE or self.state is ABORTED:
             raise LocalProtocolError("content after the end of the response")
-        excess = self.length >= 0 and self.sent + len(data) > self.length
-        if excess:
-            data = data[: self.length - self.sent]
-        if data:
-            if not self.bodyless:
-                self.sent += len(data)
-            if self.state is HEADERS:
-                self.state = BODY
-                self.send_head(data)
-            elif not self.bodyless:
-                self.send_data(data)
-        if excess:
+        fits = data if self.length < 0 else data[: self.length - self.sent]
+        if fits:
+            self._send_block(fits)
+        if len(fits) < len(data):
             raise LocalProtocolError(f"more content than the Content-Length of {self.length}")
+
+    def _send_block(self, data: bytes) -> None:
+        if not self.bodyless:
+            self.sent += len(data)
+        if self.state is HEADERS:
+            self.state = BODY
+            self.send_head(data)
+        elif not self.bodyless:
+            self.send_data(data)
 
     # -- what the handler calls --------------------------------------------------------------
 

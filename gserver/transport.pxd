@@ -1,9 +1,11 @@
 # C types for transport.py, for when it is compiled; see docs/architecture.rst.
 
+from gserver.clock cimport Clock
+
 
 cdef class Transport:
     cdef readonly object config
-    cdef readonly object clock
+    cdef readonly Clock clock
     cdef public object dispatch
     cdef public object protocol
     cdef public double deadline

@@ -142,6 +142,7 @@ class Transport:
         self._send = self._socket.send
 
     def on_readable(self) -> None:
+        """Take what has come, and hand it to the protocol."""
         try:
             data = self._receive(_PACKET)
         except BlockingIOError:
@@ -424,5 +425,3 @@ class _Lingering:
 
 def _not_read() -> Disconnected:
     return Disconnected("the client does not read the response")
-
-

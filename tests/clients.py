@@ -94,7 +94,8 @@ class RawClient:
 
     def post(self, target: str, body: bytes, *lines: str, method: str = "POST") -> Response:
         """Send a request with counted content and return the response to it."""
-        return self.get_with_body(target, body, f"Content-Length: {len(body)}", *lines, method=method)
+        length = f"Content-Length: {len(body)}"
+        return self.get_with_body(target, body, length, *lines, method=method)
 
     def get_with_body(
         self, target: str, body: bytes, *lines: str, method: str = "POST"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ class ServerThread:
         self._wake.start(self._run_calls)
         try:
             self.server.start()
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - raised again in the test's thread
             self._failed = exc
             return
         finally:
@@ -73,7 +74,7 @@ class ServerThread:
         def run() -> None:
             try:
                 results.put((True, function()))
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: BLE001 - raised again in the test's thread
                 results.put((False, exc))
 
         self._calls.put(run)
@@ -181,7 +182,7 @@ class ServerProcess:
     def wait_ready(self) -> ServerProcess:
         """Wait until the server says that it serves."""
         assert self._ready.wait(30), "".join(self.output)
-        assert self.process.poll() is None, "".join(self.output)
+        assert self._pattern.search(self.text), self.text
         return self
 
     def wait_output(self, pattern: str, count: int = 1, timeout: float = 20) -> list[str]:
@@ -275,9 +276,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("tls")
     cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        + ["-keyout", key, "-out", cert],
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-keyout", key, "-out", cert),
+        ],
         check=True,
         capture_output=True,
     )
@@ -286,8 +289,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 def need(tool: str) -> None:
     """Skip the test where a tool is missing; in CI that is a failure."""
-    import shutil
-
     if shutil.which(tool) is None:
         message = f"{tool} is not installed"
         if os.environ.get("CI"):

@@ -283,6 +283,7 @@ def test_application_that_cannot_be_imported(
     assert f'app.py", line {line}' in frames[0]
 
 
+@pytest.mark.slow
 def test_address_in_use(command: Command, tmp_path: Path) -> None:
     with listening(("127.0.0.1", 0)) as sock, listening(str(tmp_path / "app.sock")):
         for address in (f"127.0.0.1:{sock.getsockname()[1]}", "unix:app.sock"):
@@ -293,6 +294,7 @@ def test_address_in_use(command: Command, tmp_path: Path) -> None:
             assert refused(command, "app:app", "--bind", address) == (message, [])
 
 
+@pytest.mark.slow
 def test_certificate_that_cannot_be_used(
     command: Command, certificate: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from gserver.environ import template
 from gserver.http1 import parser as imported
 
 MODULES = [
+    "gserver.clock",
     "gserver.stream",
     "gserver.transport",
     "gserver.http1.parser",

@@ -482,6 +482,7 @@ def test_full_pipe_that_does_not_block_loses_no_line(serve: Serve, fifo: Fifo) -
     server.call(log.close)
 
 
+@pytest.mark.slow
 def test_full_pipe_does_not_keep_the_server_from_stopping(
     serve: Serve, fifo: Fifo, caplog: pytest.LogCaptureFixture
 ) -> None:

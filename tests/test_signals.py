@@ -12,6 +12,8 @@ import pytest
 from clients import ConnectionEnded, RawClient
 from conftest import Command, ServerProcess
 
+pytestmark = pytest.mark.slow
+
 APP = """
 import sys, time
 

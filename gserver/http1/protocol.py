@@ -9,6 +9,7 @@ hub, except `next_request`, which a handler's greenlet calls when it is done.
 from __future__ import annotations
 
 import logging
+
 from gserver.api.errors import RemoteProtocolError
 from gserver.clock import NEVER
 from gserver.fields import status_text
