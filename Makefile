@@ -94,9 +94,10 @@ $(VENV)/.installed: $(SOURCES) $(MADE)
 	@$(PIP) install --editable .
 	@touch $@
 
-# pip install has compiled them once; this follows changes to the sources.
+# pip install has compiled them; this follows changes to the sources.
 $(VENV)/.compiled: $(COMPILED) $(VENV)/.installed-dev
-	@$(BIN)/python setup.py -q build_ext --inplace --force 2>build/compile.log || { cat build/compile.log >&2; exit 1; }
+	@mkdir -p build
+	@$(BIN)/python setup.py -q build_ext --inplace 2>build/compile.log || { cat build/compile.log >&2; exit 1; }
 	@touch $@
 
 # bjoern is compiled on the spot.

@@ -5,8 +5,10 @@ for want of a compiler or of Cython, the same files run as they are, only slower
 """
 
 import os
+from glob import glob
 
 from setuptools import Extension, setup
+from setuptools.errors import CompileError
 
 # Together or not at all: they use each other's C types.
 MODULES = [
@@ -19,18 +21,43 @@ MODULES = [
 ]
 
 
+TYPES = sorted(glob("gserver/**/*.pxd", recursive=True))
+
+
 def extensions() -> list[Extension]:
     """Return what is to be compiled, if it can be."""
-    return [Extension(name, [name.replace(".", "/") + ".py"], optional=True) for name in MODULES]
+    return [
+        Extension(
+            name,
+            [name.replace(".", "/") + ".py"],
+            depends=TYPES,
+            # Without the tables for a debugger: half the time and a fifth of the size.
+            extra_compile_args=["-g0"],
+            optional=True,
+        )
+        for name in MODULES
+    ]
 
 
 try:
     # Not cythonize(): that forgets which extensions are optional.
+    from Cython.Compiler.Errors import CompileError as CythonError
     from Cython.Distutils import build_ext
 except ImportError:
     setup()
 else:
+
+    class BuildOptional(build_ext):  # type: ignore[misc]
+        """Takes what Cython cannot do for what the compiler cannot do: a reason to go without."""
+
+        def build_extension(self, ext: Extension) -> None:
+            """Compile one module."""
+            try:
+                super().build_extension(ext)
+            except CythonError as exc:
+                raise CompileError(str(exc)) from exc
+
     if os.environ.get("GSERVER_PURE"):
         setup()
     else:
-        setup(ext_modules=extensions(), cmdclass={"build_ext": build_ext})
+        setup(ext_modules=extensions(), cmdclass={"build_ext": BuildOptional})

@@ -98,11 +98,9 @@ def read_settings(
         )
     if given.application is None:
         raise ConfigError("which application? give MODULE:APP, for example hello:app")
-    variables = dict(environment)
-    path = variables.pop("GSERVER_CONFIG", None)
-    path = given.config or path
+    path = given.config or environment.get("GSERVER_CONFIG")
     values = from_file(path) if path else {}
-    values |= from_environment(variables)
+    values |= from_environment(environment)
     values |= _from_arguments(given)
     config = Config(**values)
     # What can be told now, need not wait until the application is loaded.

@@ -278,6 +278,10 @@ def from_file(path: str) -> dict[str, Any]:
     return values
 
 
+# Which file holds options, and which form of the modules is imported (see gserver/__init__.py).
+_NO_OPTIONS = frozenset({"GSERVER_CONFIG", "GSERVER_PURE"})
+
+
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the options in GSERVER_* variables; repeatable ones are separated by commas.
 
@@ -287,7 +291,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for variable, text in environment.items():
         name = variable.removeprefix("GSERVER_").lower()
-        if name == variable.lower():
+        if name == variable.lower() or variable in _NO_OPTIONS:
             continue
         if name.startswith(("port", "service_")) and "GSERVER_SERVICE_HOST" in environment:
             continue  # Kubernetes tells all pods so about a service that is called gserver

@@ -98,7 +98,7 @@ class Http1:
         """Answer what cannot be understood, and close."""
         connection = self.connection
         logger.info("%s: %d %s", connection.peer, error.status, error.reason)
-        connection.send_now(plain_response(error.status, error.reason))
+        connection.send_now(_plain_response(error, connection.clock.head_end))
         connection.linger()
 
     def next_request(self) -> None:
@@ -136,12 +136,12 @@ class Http1:
             connection.deadline = connection.clock.after(connection.config.header_timeout)
 
 
-def plain_response(status: int, reason: str) -> bytes:
+def _plain_response(error: RemoteProtocolError, head_end: bytes) -> bytes:
     """Return a whole response that says what is wrong and closes the connection."""
-    text = status_text(status)
-    body = f"{text}: {reason}\n".encode("latin-1", "replace")
+    text = status_text(error.status)
+    body = f"{text}: {error.reason}\n".encode("latin-1", "replace")
     head = (
         f"HTTP/1.1 {text}\r\nContent-Type: text/plain; charset=latin-1\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n"
     )
-    return head.encode("latin-1") + body
+    return head.encode("latin-1") + head_end + body

@@ -65,7 +65,7 @@ def test_chunks_of_one_byte(command: Command) -> None:
 def test_content_of_nothing_but_empty_lines(command: Command) -> None:
     # An empty line is where the parser looks for the end of a message.
     server = victim(command)
-    size = 4 * 1024 * 1024
+    size = 256 * 1024
     with ExitStack() as stack, unharmed(server):
         for _ in range(2):
             client = stack.enter_context(server.client())

@@ -95,16 +95,15 @@ def test_200_slow_chunked_bodies_are_answered_408_in_time(command: Command) -> N
 
 
 def test_50_slow_readers_of_a_mebibyte(command: Command) -> None:
-    server = victim(command, "--write-timeout", "1", "--keepalive", "1")
+    server = victim(command, "--keepalive", "1")
     with ExitStack() as stack, unharmed(server):
         clients = [stack.enter_context(server.client()) for _ in range(50)]
         for client in clients:
             client.send(b"GET /mebibyte HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert client.sock.recv(1, socket.MSG_PEEK) == b"H"
         for client in clients:
-            # The kernel has taken it all: the connection was idle, and closed as such.
             assert len(client.response().body) == 1048576
-            assert client.closed()
+        assert all(client.closed() for client in clients)
 
 
 def test_50_slow_readers_are_disconnected_in_time(command: Command) -> None:

@@ -1,0 +1,14 @@
+# C types for clock.py, for when it is compiled; see docs/architecture.rst.
+
+
+cdef class Clock:
+    cdef readonly double now
+    cdef readonly bytes date
+    cdef readonly bytes server
+    cdef readonly bytes head_end
+    cdef readonly set watched
+    cdef double _period
+    cdef object _hub
+    cdef dict _alarms
+    cdef object _second
+    cdef object _timer

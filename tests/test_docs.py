@@ -1,0 +1,347 @@
+"""The documentation tells the truth: what can be compared is compared, what can be run is run."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import json
+import re
+import shlex
+import ssl
+import string
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gserver
+import gserver.api
+from conftest import ROOT, Command, Serve
+from gserver.api import errors
+from gserver.api.errors import ConfigError
+from gserver.cli import read_settings
+from gserver.config import OPTIONS, Option, from_file
+from gserver.log import Format
+
+DOCS = ROOT / "docs"
+PAGES = {path.name: path.read_text("utf-8") for path in sorted(DOCS.glob("*.rst"))}
+PAGES["README.rst"] = (ROOT / "README.rst").read_text("utf-8")
+CODE = re.compile(
+    r"^\.\. code-block:: (?P<language>\w+)\n(?:   :caption: (?P<caption>.*)\n)?\n"
+    r"(?P<code>(?:   .*\n|\n)+)",
+    re.MULTILINE,
+)
+
+
+def blocks(page: str, language: str) -> list[tuple[str, str]]:
+    """Return caption and code of the blocks of a page."""
+    return [
+        (match["caption"] or "", textwrap.dedent(match["code"]).strip() + "\n")
+        for match in CODE.finditer(PAGES[page])
+        if match["language"] == language
+    ]
+
+
+def block(page: str, caption: str, language: str = "python") -> str:
+    """Return the code of the one block with this caption."""
+    (code,) = [code for found, code in blocks(page, language) if found == caption]
+    return code
+
+
+def application(source: str) -> Callable[..., Any]:
+    """Return ``app`` of a module with this source."""
+    namespace: dict[str, Any] = {"__name__": "documented"}
+    exec(source, namespace)
+    app: Callable[..., Any] = namespace["app"]
+    return app
+
+
+def section(page: str, title: str) -> str:
+    """Return a section of a page."""
+    found = re.search(
+        rf"^{re.escape(title)}\n-+\n(.*?)(?=^[^\n]+\n-{{3,}}\n|\Z)", PAGES[page], re.M | re.S
+    )
+    assert found, title
+    return found[1]
+
+
+def terms(text: str) -> set[str]:
+    """Return what the definition lists in a text define."""
+    return set(re.findall(r"^``([^`]+)``$", text, re.M))
+
+
+# -- what stands there as code ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if ">>>" in text])
+def test_sessions_give_what_is_printed_there(page: str) -> None:
+    results = doctest.testfile(str(DOCS / page), False, optionflags=doctest.ELLIPSIS)
+    assert results.failed == 0
+    assert results.attempted > 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_python_is_python(page: str) -> None:
+    for _, code in blocks(page, "python"):
+        ast.parse(code)
+
+
+def test_the_readme_s_application_greets(serve: Serve) -> None:
+    ((_, code),) = blocks("README.rst", "python")
+    with serve(application(code)).client() as client:
+        assert client.get("/?you").text == "Hello, you!\n"
+        assert client.get("/").text == "Hello, world!\n"
+
+
+def test_the_first_page_s_application_greets(serve: Serve) -> None:
+    with serve(application(block("index.rst", "hello.py"))).client() as client:
+        assert client.get("/").text == "Hello!\n"
+
+
+def test_the_tutorial_s_first_application_greets(serve: Serve) -> None:
+    with serve(application(block("tutorial.rst", "hello.py"))).client() as client:
+        assert client.get("/?name=you").text == "Hello, you!\n"
+        assert client.get("/").text == "Hello, world!\n"
+
+
+@pytest.mark.slow
+def test_the_tutorial_s_ticker_notices_that_its_reader_left(command: Command) -> None:
+    running = command(
+        "app:app",
+        "--bind",
+        "127.0.0.1:0",
+        app=block("tutorial.rst", "ticker.py"),
+        environment={"PYTHONUNBUFFERED": "1"},
+    ).wait_ready()
+    with running.client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        response = client.head()
+        assert response["Content-Type"] == "text/event-stream"
+        assert re.fullmatch(rb"data: [0-9:]{8}\n\n", client.chunk(response))
+    running.wait_output("somebody left")
+
+
+def test_the_tutorial_s_films_are_sent_whole(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = bytes(range(256)) * 1000
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "alps.mkv").write_bytes(film)
+    monkeypatch.chdir(tmp_path)
+    with serve(application(block("tutorial.rst", "films.py"))).client() as client:
+        response = client.get("/alps.mkv")
+        assert (response.status, response["Content-Length"]) == (200, "256000")
+        assert response.body == film
+        assert client.get("/../films/alps.mkv").status == 404
+
+
+@pytest.mark.slow
+def test_the_tutorial_s_patience_ends(command: Command) -> None:
+    source = block("tutorial.rst", "patient.py")
+    running = command("app:app", "--bind", "127.0.0.1:0", app=source).wait_ready()
+    with running.client() as client:
+        assert client.get("/").status == 504
+
+
+@pytest.mark.slow
+def test_the_tutorial_s_test_passes(tmp_path: Path) -> None:
+    for name in ("hello.py", "test_hello.py"):
+        (tmp_path / name).write_text(block("tutorial.rst", name))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_hello.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_what_computes_in_a_thread_answers(serve: Serve) -> None:
+    with serve(application(block("greenlets.rst", "passwords.py"))).client() as client:
+        assert re.fullmatch(r"[0-9a-f]{64}", client.post("/", b"secret").text)
+
+
+@pytest.mark.slow
+def test_flask_can_be_told_what_to_do_with_errors_of_the_client(serve: Serve) -> None:
+    app = application(block("errors.rst", "shop.py"))
+    running = serve(app, body_timeout=0.2, limit_request_body=10)
+    with running.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc")
+        assert client.response().status == 408
+    with running.client() as client:
+        chunked = b"10\r\n0123456789abcdef\r\n0\r\n\r\n"
+        assert client.get_with_body("/", chunked, "Transfer-Encoding: chunked").status == 413
+
+
+def test_the_configuration_file_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "gserver.toml"
+    path.write_text(block("deployment.rst", "gserver.toml", "toml"))
+    assert from_file(str(path))["limit_request_body"] == 10_000_000
+
+
+# -- commands --------------------------------------------------------------------------------
+
+
+def gserver_commands() -> list[str]:
+    """Return all calls of the command in console sessions, the README and the service's file."""
+    lines: list[str] = []
+    for page in PAGES:
+        for language in ("console", "ini"):
+            for _, code in blocks(page, language):
+                lines += code.replace("\\\n", " ").splitlines()
+    lines += re.findall(r"^    (gserver .*)$", PAGES["README.rst"], re.M)
+    calls = [re.search(r"(?<![\w.])gserver ([^&#]*)", line) for line in lines]
+    return [call[1].strip() for call in calls if call and not line_is_output(call.string)]
+
+
+def line_is_output(line: str) -> bool:
+    return " serves " in line
+
+
+@pytest.mark.parametrize("call", gserver_commands())
+def test_the_command_takes_every_call_that_is_shown(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gserver.toml").write_text(block("deployment.rst", "gserver.toml", "toml"))
+    reference, _ = read_settings(shlex.split(call), {})
+    assert reference.text
+
+
+def test_make_makes_whatever_the_pages_say() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    shown = {
+        name
+        for text in PAGES.values()
+        for name in re.findall(r"(?:``|^    )make ([a-z-]+)(?:``| )", text, re.M)
+    }
+    assert {"serve", "test"} <= shown <= targets
+
+
+def test_the_readme_leads_to_pages_that_exist() -> None:
+    paths = set(re.findall(r"``((?:docs/[\w/]+|[A-Z]+)\.rst|examples/)``", PAGES["README.rst"]))
+    assert len(paths) > 5
+    written_by_make_bench = {"docs/benchmarks/results.rst"}
+    assert {path for path in paths if not (ROOT / path).exists()} <= written_by_make_bench
+
+
+# -- references ------------------------------------------------------------------------------
+
+
+def shown_default(option: Option) -> str:
+    value = option.default
+    if value is None:
+        return "none"
+    if option.repeatable:
+        return ", ".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if option.type is float else str(value)
+
+
+def shown_type(option: Option) -> set[str]:
+    """Return what the page may call the type of an option."""
+    if option.choices:
+        return {f"one of {', '.join(option.choices)}"}
+    if option.repeatable:
+        return {"list of addresses"}
+    return {
+        bool: {"true or false"},
+        float: {"seconds"},
+        int: {"bytes", "bytes per second", "number"},
+        str: {"text", "file", "OpenSSL cipher list"},
+    }[option.type]
+
+
+OPTION = re.compile(r"^\.\. confval:: (\w+)\n   :type: (.*)\n   :default: ``(.*)``\n\n   \S", re.M)
+
+
+def test_the_page_of_options_has_all_of_them_in_order() -> None:
+    documented = [match[1] for match in OPTION.finditer(PAGES["options.rst"])]
+    assert documented == list(OPTIONS)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_has_the_default_and_the_type_that_its_page_tells(name: str) -> None:
+    documented = {match[1]: match for match in OPTION.finditer(PAGES["options.rst"])}
+    assert documented[name][3] == shown_default(OPTIONS[name])
+    assert documented[name][2] in shown_type(OPTIONS[name])
+
+
+def environ_keys(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    environ["wsgi.input"].read()
+    body = json.dumps(sorted(environ)).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+def test_the_page_of_the_environ_has_what_is_there_in_clear(serve: Serve) -> None:
+    always = terms(section("environ.rst", "In every request"))
+    sometimes = terms(section("environ.rst", "When the client sent it"))
+    running = serve(environ_keys)
+    with running.client() as client:
+        assert set(json.loads(client.get().body)) == always | {"HTTP_HOST"}
+        chunked = client.get_with_body(
+            "/", b"1\r\nx\r\n0\r\nSum: 1\r\n\r\n", "Transfer-Encoding: chunked", "Content-Type: a/b"
+        )
+        counted = client.post("/", b"x")
+    seen = set(json.loads(chunked.body)) | set(json.loads(counted.body))
+    assert {"HTTP_*" if key.startswith("HTTP_") else key for key in seen - always} == sometimes
+
+
+def test_the_page_of_the_environ_has_what_is_there_with_tls(
+    serve: Serve, certificate: tuple[str, str]
+) -> None:
+    certfile, keyfile = certificate
+    running = serve(
+        environ_keys,
+        certfile=certfile,
+        keyfile=keyfile,
+        ca_certs=certfile,
+        cert_reqs="optional",
+    )
+    client_side = ssl.create_default_context(cafile=certfile)
+    with running.client(tls=client_side) as client:
+        without = set(json.loads(client.get().body))
+    client_side.load_cert_chain(certfile, keyfile)
+    with running.client(tls=client_side) as client:
+        with_certificate = set(json.loads(client.get().body))
+    always = terms(section("environ.rst", "In every request")) | {"HTTP_HOST"}
+    assert without - always == terms(section("environ.rst", "With TLS"))
+    assert with_certificate - without == terms(section("environ.rst", "With a client certificate"))
+
+
+def test_the_pages_of_errors_and_of_the_api_have_all_of_them() -> None:
+    assert [name for name in errors.__all__ if name not in PAGES["errors.rst"]] == []
+    documented = re.findall(r"^\.\. auto\w+:: gserver\.api\.(\w+)$", PAGES["api.rst"], re.M)
+    assert sorted(documented) == sorted(gserver.api.__all__)
+
+
+def is_atom(text: str) -> bool:
+    try:
+        Format(text)
+    except ConfigError:
+        return False
+    return True
+
+
+def test_the_table_of_atoms_has_all_of_them() -> None:
+    documented = re.findall(r"^   \* - ``(%\(.*\)s)``$", PAGES["deployment.rst"], re.M)
+    assert all(map(is_atom, documented))
+    letters = {atom[2] for atom in documented if len(atom) == 5}
+    assert letters == {one for one in string.ascii_letters if is_atom(f"%({one})s")}
+
+
+def test_the_architecture_has_every_module() -> None:
+    package = Path(gserver.__file__).parent
+    modules = {str(path.relative_to(package)) for path in package.rglob("*.py")}
+    missing = [name for name in modules if f"``{name}``" not in PAGES["architecture.rst"]]
+    assert [name for name in missing if not name.endswith("__init__.py")] == []
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    changelog = (ROOT / "CHANGELOG.rst").read_text("utf-8")
+    (latest, *_) = re.findall(r"^(\d+\.\d+\.\d+)\b.*\n-+$", changelog, re.M)
+    assert latest == gserver.__version__
