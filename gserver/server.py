@@ -9,7 +9,6 @@ A server lives in the thread that starts it: in that thread's gevent hub.
 from __future__ import annotations
 
 import _socket
-import errno
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +36,7 @@ logger = logging.getLogger("gserver.error")
 
 # Connections accepted in one turn of the loop: a storm of them must not stop those that exist.
 _ACCEPTED_AT_ONCE: Final = 64
-# After the process ran out of descriptors, seconds until it accepts again.
+# After accepting failed, seconds until it is tried again.
 _ACCEPT_PAUSE: Final = 0.1
 # How often the deadlines are looked at; also how old the Date field may be.
 _TICK: Final = 0.5
@@ -54,7 +53,6 @@ _TIMEOUTS: Final = (
     "write_timeout",
     "request_timeout",
 )
-_OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Server:
@@ -293,12 +291,11 @@ class _Acceptor:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as exc:
-                if exc.errno in _OUT_OF_DESCRIPTORS:
-                    logger.error("cannot accept connections: %s", exc.strerror)
-                    self._watcher.stop()
-                    self._pause.start(self.resume)
-                    return
-                raise
+                # Out of descriptors, most likely: it would fail again at once.
+                logger.error("cannot accept connections: %s", exc.strerror)
+                self._watcher.stop()
+                self._pause.start(self.resume)
+                return
             sock = self._socket_type(*self._kind, descriptor)
             sock.setblocking(False)
             self._connections.add(Connection(self._endpoint, sock, address))

@@ -27,6 +27,7 @@ cdef class Transport:
     cdef double _turn_end
     cdef object _watcher
 
+    cpdef hand_over(self, bytes data)
     cpdef send(self, bytes data)
     cpdef pause_reading(self)
     cpdef resume_reading(self)

@@ -39,6 +39,9 @@ WRITE: Final = 2
 _PACKET: Final = 16384
 # Below this, copying pieces together is cheaper than telling the kernel about each.
 _GATHER: Final = 16384
+# The same with TLS, where each piece is at least one record. Beyond it, copies would weigh on the
+# memory for as long as clients do not read.
+_COPIED: Final = 131072
 # Sends that succeed at once before the greenlet lets others have a turn.
 _STREAK: Final = 32
 # Seconds after which a greenlet that receives does so: what it does with a packet may take long.
@@ -150,6 +153,10 @@ class Transport:
         except OSError:
             self.abort()
             return
+        self.hand_over(data)
+
+    def hand_over(self, data: bytes) -> None:
+        """Give the protocol what has come; b"" is the end."""
         try:
             if data:
                 self.protocol.receive_data(data)
@@ -217,10 +224,14 @@ class Transport:
 
     def send_pieces(self, *pieces: bytes) -> None:
         """Send `pieces` one after the other, in one system call if possible; blocks like `send`."""
-        if self.tls is not None or sum(map(len, pieces)) < _GATHER:
+        size = sum(map(len, pieces))
+        if size < _GATHER or (self.tls is not None and size < _COPIED):
             self.send(b"".join(pieces))
-        else:
+        elif self.tls is None:
             self._gather(pieces)
+        else:
+            for piece in pieces:
+                self.send(piece)
         # Afterwards: whoever checked that it may send has to be the next to do so.
         self._streak += 1
         if self._streak > _STREAK:

@@ -31,6 +31,7 @@ from gserver.api import lite
 
 PIECE = b"x" * 1024
 MEBIBYTE = b"x" * 1048576
+LARGE = b"x" * 8388608
 
 class Endless:
     closed = 0
@@ -54,6 +55,8 @@ def app(environ):
         return "200 OK", [], [b"%d" % received]
     if path == "/mebibyte":
         return "200 OK", [], [MEBIBYTE]
+    if path == "/large":
+        return "200 OK", [], [LARGE]
     if path == "/endless":
         return "200 OK", [], Endless()
     if path == "/closed":  # answers when so many endless responses came to an end

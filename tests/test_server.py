@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import socket
@@ -483,3 +484,25 @@ def test_worker_connections_is_for_all_addresses_together(serve: Serve) -> None:
             begin(second, "/")
         with second:
             assert second.response().status == 200
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPROTO])
+def test_accepting_goes_on_after_an_error(caplog: pytest.LogCaptureFixture, number: int) -> None:
+    failures = [OSError(number, os.strerror(number)), ConnectionAbortedError(), BlockingIOError()]
+
+    class Failing(socket.socket):
+        def _accept(self) -> Any:
+            if failures:
+                raise failures.pop(0)
+            return super()._accept()  # type: ignore[misc]
+
+    with Failing() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        with Server(hello, Config(access_logfile="off"), [Listener(sock, tls=False)]) as server:
+            for _ in range(3):
+                assert ask(server.port) == b"hello"
+    assert not failures
+    assert [record.message for record in caplog.records] == [
+        f"cannot accept connections: {os.strerror(number)}"
+    ]

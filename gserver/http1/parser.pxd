@@ -39,7 +39,7 @@ cdef class RequestParser:
     cdef public bint complete
     cdef public bytes unused
 
-    @cython.locals(key=str, environ=dict)
+    @cython.locals(key=str, environ=dict, text=str)
     cpdef on_header(self, bytes name, bytes value)
     @cython.locals(environ=dict, target=bytes, method=str, text=str, path=str, size=Py_ssize_t)
     cpdef on_headers_complete(self)

@@ -290,13 +290,18 @@ class RequestParser:
             if not key:
                 return
         environ: Environ = self._environ
-        if key in environ:
-            self._repeated(key, value)
+        # llhttp leaves trailing white space, which RFC 9112 5.1 excludes from the value.
+        if value and value[-1] <= _SPACE:
+            value = value.rstrip()
+        text = value.decode("latin-1")
+        if len(text) > 1:
+            # One look-up where `in` and [] would be two.
+            if environ.setdefault(key, text) is not text:
+                self._repeated(key, text)
+        elif key in environ:  # single characters are shared: identity tells nothing of them
+            self._repeated(key, text)
         else:
-            # llhttp leaves trailing white space, which RFC 9112 5.1 excludes from the value.
-            if value and value[-1] <= _SPACE:
-                value = value.rstrip()
-            environ[key] = value.decode("latin-1")
+            environ[key] = text
 
     def on_headers_complete(self) -> None:
         """Check what llhttp does not, and finish the environ."""
@@ -319,7 +324,9 @@ class RequestParser:
             raise RemoteProtocolError("the request target has characters that must be escaped")
         environ["REQUEST_METHOD"] = method
         environ["RAW_URI"] = environ["REQUEST_URI"] = text = target.decode("ascii")
-        path, _, environ["QUERY_STRING"] = text.partition("?")
+        path = text
+        if "?" in text:
+            path, _, environ["QUERY_STRING"] = text.partition("?")
         if text[0] != "/":
             path = self._unusual_target(method, text)
         environ["PATH_INFO"] = decode_path(path) if "%" in path else path
@@ -371,12 +378,12 @@ class RequestParser:
             raise RemoteProtocolError("CONNECT is not supported here", 501)
         return _METHODS.setdefault(name, name.decode("ascii"))
 
-    def _repeated(self, key: str, value: bytes) -> None:
+    def _repeated(self, key: str, text: str) -> None:
         if key == "HTTP_HOST":
             raise RemoteProtocolError("more than one Host field")
         # RFC 9110 5.3, and RFC 6265 5.4 for cookies.
         comma = "; " if key == "HTTP_COOKIE" else ","
-        self._environ[key] += comma + value.rstrip().decode("latin-1")
+        self._environ[key] += comma + text
         self._extra += 1
         self._suspect = True
 

@@ -121,7 +121,7 @@ class Http1:
     def _receive_early(self, data: bytes) -> None:
         if not self.connection.closed:
             self.connection.resume_reading()
-            self.receive_data(data)
+            self.connection.hand_over(data)
 
     def _count(self, stream: Http1Stream) -> None:
         self._requests += 1

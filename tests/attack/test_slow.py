@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import select
 import socket
+import ssl
 import time
 from contextlib import ExitStack
 
@@ -117,6 +118,23 @@ def test_50_slow_readers_are_disconnected_in_time(command: Command) -> None:
         with server.client() as client:
             assert client.get("/closed?50").status == 200
         assert 0.9 < time.monotonic() - begin < 4
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+def test_slow_readers_do_not_cost_copies(
+    command: Command, certificate: tuple[str, str], tls: bool
+) -> None:
+    cert, key = certificate
+    options = ["--bind", "https://127.0.0.1:0", "--certfile", cert, "--keyfile", key]
+    server = victim(command, *options)
+    context = ssl.create_default_context(cafile=cert)
+    port = int(server.text.partition("https://127.0.0.1:")[2].partition("\n")[0])
+    with ExitStack() as stack, unharmed(server):
+        for _ in range(50):
+            client = RawClient(("127.0.0.1", port), tls=context) if tls else server.client()
+            stack.enter_context(client)
+            client.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.head().status == 200
 
 
 @pytest.mark.slow
