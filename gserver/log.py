@@ -253,7 +253,8 @@ class AccessLog:
 
     def around(self, run: Callable[[Stream], None], hub: Hub) -> Callable[[Stream], None]:
         """Start the log; return a `Handler.run` that logs what `run` has handled."""
-        self._timer = hub.loop.timer(_GATHER)
+        # Repeating: libev starts another kind a second time with what was left the first time.
+        self._timer = hub.loop.timer(_GATHER, _GATHER)
         self._written.acquire()
         _start_thread(self._write_batches, ())
 
@@ -300,11 +301,10 @@ class AccessLog:
     # -- in the hub --------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        if self._batches.empty():
+        if self._batches.empty():  # else the thread is behind, and the timer rings again
+            self._timer.stop()
             self._scheduled = False
             self._hand_over()
-        else:
-            self._timer.start(self._flush)  # the thread is behind
 
     def _hand_over(self) -> None:
         self._report()

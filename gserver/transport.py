@@ -379,7 +379,7 @@ class Transport:
         self.deadline = self.clock.now + _LINGER
         self.resume_reading()
 
-    def reset_on_close(self) -> None:
+    def reset(self) -> None:
         """Close with a reset: the client must not take it for the end of the content."""
         if not self.closed:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -345,7 +345,7 @@ def test_closing_counts_once(ends: Ends) -> None:
         transport.close,
         transport.abort,
         transport.linger,
-        transport.reset_on_close,
+        transport.reset,
     ):
         end()
     assert ends.released == [transport]

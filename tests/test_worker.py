@@ -166,13 +166,16 @@ def test_what_the_application_sees(gunicorn: Gunicorn) -> None:
     assert "WARNING" not in running.text
 
 
-def test_a_killed_worker_is_replaced(gunicorn: Gunicorn) -> None:
-    running = gunicorn().wait_ready()
+@pytest.mark.parametrize("conf", ["", "from gevent import monkey\nmonkey.patch_all()\n"])
+def test_a_killed_worker_is_replaced(gunicorn: Gunicorn, conf: str) -> None:
+    """Also when the configuration file patches, as --preload needs it."""
+    running = gunicorn(*["--preload"] * bool(conf), conf=conf).wait_ready()
     first = worker_of(running)
     os.kill(first, signal.SIGKILL)
     second = int(running.wait_output(BOOTING, 2)[1])
     assert second != first
     assert worker_of(running) == second
+    assert "too early" not in running.text
 
 
 def test_unix_sockets_survive_their_workers(gunicorn: Gunicorn, tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ class Http1Stream(Stream):
         """Break the response off: no last chunk, fewer bytes than announced, or a reset."""
         if self.state is BODY and not self._chunked and self.length < 0:
             # Only the end of the connection ends this content: a clean one would be a lie.
-            self._connection.reset_on_close()
+            self._connection.reset()
         self.keep_alive = False
         self.state = ABORTED
 
