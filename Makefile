@@ -12,8 +12,10 @@ HTTPS_PORT ?= 8443
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-TEST_PACKAGES := curl openssl redis-server
-BENCH_PACKAGES := build-essential libev-dev openssl python3-dev wrk
+# For the binding to libnghttp2: without them h2 speaks HTTP/2.
+BUILD_PACKAGES := libnghttp2-dev pkg-config
+TEST_PACKAGES := chromium curl nghttp2-client nodejs openssl redis-server
+BENCH_PACKAGES := build-essential libev-dev nghttp2-client nghttp2-server openssl python3-dev wrk
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
@@ -27,7 +29,7 @@ SOURCES := setup.cfg pyproject.toml setup.py
 
 # What setup.py compiles, with the C types.
 COMPILED := $(wildcard gserver/*.pxd gserver/*/*.pxd)
-COMPILED += $(COMPILED:.pxd=.py)
+COMPILED += $(COMPILED:.pxd=.py) gserver/http2/nghttp2.pyx
 
 # Progress is printed as it is made, and no prompt waits for an answer that nobody will give.
 export PYTHONUNBUFFERED := 1
@@ -90,6 +92,7 @@ $(MADE):
 	@touch $@
 
 $(VENV)/.installed: $(SOURCES) $(MADE)
+	@scripts/install-debian-packages.sh $(BUILD_PACKAGES)
 	@echo "Installing gserver into $(VENV)"
 	@$(PIP) install --editable .
 	@touch $@
@@ -102,12 +105,13 @@ $(VENV)/.compiled: $(COMPILED) $(VENV)/.installed-dev
 
 # bjoern is compiled on the spot.
 $(VENV)/.installed-bench: $(SOURCES) $(MADE)
-	@scripts/install-debian-packages.sh $(BENCH_PACKAGES)
+	@scripts/install-debian-packages.sh $(BUILD_PACKAGES) $(BENCH_PACKAGES)
 	@echo "Installing gserver and what make bench needs into $(VENV)"
 	@$(PIP) install --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.installed-%: $(SOURCES) $(MADE)
+	@scripts/install-debian-packages.sh $(BUILD_PACKAGES)
 	@echo "Installing gserver and its $* dependencies into $(VENV)"
 	@$(PIP) install --editable '.[$*]'
 	@touch $@

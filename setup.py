@@ -1,10 +1,13 @@
 """The compiled modules; all else is in setup.cfg.
 
-They are ordinary Python files with C types in a .pxd beside them. Where they cannot be compiled,
-for want of a compiler or of Cython, the same files run as they are, only slower.
+All but one are ordinary Python files with C types in a .pxd beside them. Where they cannot be
+compiled, for want of a compiler or of Cython, the same files run as they are, only slower. The one is
+the binding to libnghttp2, without which the h2 library speaks HTTP/2.
 """
 
 import os
+import shlex
+import subprocess
 from glob import glob
 
 from setuptools import Extension, setup
@@ -13,11 +16,16 @@ from setuptools.errors import CompileError
 # Together or not at all: they use each other's C types.
 MODULES = [
     "gserver.clock",
+    "gserver.request",
     "gserver.stream",
     "gserver.transport",
     "gserver.http1.parser",
     "gserver.http1.stream",
     "gserver.http1.protocol",
+    "gserver.http2.defence",
+    "gserver.http2.request",
+    "gserver.http2.stream",
+    "gserver.http2.protocol",
 ]
 
 
@@ -26,7 +34,7 @@ TYPES = sorted(glob("gserver/**/*.pxd", recursive=True))
 
 def extensions() -> list[Extension]:
     """Return what is to be compiled, if it can be."""
-    return [
+    modules = [
         Extension(
             name,
             [name.replace(".", "/") + ".py"],
@@ -37,6 +45,29 @@ def extensions() -> list[Extension]:
         )
         for name in MODULES
     ]
+    return [*modules, nghttp2()]
+
+
+def nghttp2() -> Extension:
+    """Return the binding to libnghttp2, where pkg-config says that it is, or at the usual place."""
+    try:
+        found = subprocess.run(
+            ["pkg-config", "--cflags", "--libs", "libnghttp2"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        found = "-lnghttp2"
+    flags = shlex.split(found)
+    link = [flag for flag in flags if flag.startswith(("-l", "-L", "-Wl"))]
+    return Extension(
+        "gserver.http2.nghttp2",
+        ["gserver/http2/nghttp2.pyx"],
+        extra_compile_args=["-g0", *(flag for flag in flags if flag not in link)],
+        extra_link_args=link,
+        optional=True,
+    )
 
 
 try:

@@ -10,7 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,8 +33,11 @@ _MODULES = {"Config": "gserver.config", "Server": "gserver.server", "Worker": "g
 
 if os.environ.get("GSERVER_PURE"):
     # Have the compiled modules' Python files imported instead: to measure coverage, to debug.
-    for folder in (__path__[0], os.path.join(__path__[0], "http1")):
-        sys.path_importer_cache[folder] = FileFinder(folder, (SourceFileLoader, SOURCE_SUFFIXES))
+    for folder in ("", "http1", "http2"):
+        path = os.path.join(__path__[0], folder).rstrip(os.sep)
+        sys.path_importer_cache[path] = FileFinder(
+            path, (SourceFileLoader, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES)
+        )
 
 
 def __getattr__(name: str) -> Any:

@@ -51,6 +51,7 @@ _GROUPS = {
     "certfile": "TLS",
     "handshake_timeout": "timeouts (seconds; 0 for none)",
     "limit_request_line": "limits (bytes, unless said otherwise)",
+    "http2": "HTTP/2",
     "access_logfile": "logging",
     "server_header": "the rest",
 }
@@ -134,7 +135,7 @@ class _Parser(argparse.ArgumentParser):
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        print(f"gserver {gserver.__version__}; {_engines()}")
+        print(f"gserver {gserver.__version__}; {_engines('auto')}")
         parser.exit()
 
 
@@ -218,7 +219,7 @@ def _serve(reference: Reference, config: Config) -> None:
     server = Server(application, config)
     _stop_on_signals(server)
     server.start()
-    print(*_greeting(reference, server.urls), sep="\n", file=sys.stderr, flush=True)
+    print(*_greeting(reference, server), sep="\n", file=sys.stderr, flush=True)
     server.serve_forever()
     faulthandler.cancel_dump_traceback_later()
     logger.info("stopped")
@@ -251,25 +252,28 @@ def _stop_on_signals(server: Server) -> None:
         signal.signal(number, on_signal)
 
 
-def _greeting(reference: Reference, urls: Sequence[str]) -> list[str]:
+def _greeting(reference: Reference, server: Server) -> list[str]:
     bold, faint, plain = ("\033[1m", "\033[2m", "\033[0m") if coloured(2) else ("", "", "")
+    engines = _engines(server.config.http2_engine if server.config.http2 else "")
     return [
         f"{bold}gserver {gserver.__version__}{plain} serves {bold}{reference.text}{plain}",
-        *(f"  {bold}{url}{plain}" for url in urls),
-        f"{faint}  {_engines()}{plain}",
+        *(f"  {bold}{url}{plain}" for url in server.urls),
+        f"{faint}  {engines}{plain}",
         f"{faint}  process {os.getpid()}; stop with Ctrl-C or SIGTERM{plain}",
     ]
 
 
-def _engines() -> str:
-    """Return the versions of what does the work."""
+def _engines(engine: str) -> str:
+    """Return the versions of what does the work; `engine` is `http2_engine`, empty for none."""
     from importlib.metadata import version
 
     from gserver.http1 import parser
+    from gserver.http2 import engines
 
     hint = "" if parser.COMPILED else " (pure Python; a C compiler at installation makes it faster)"
+    http2 = f"HTTP/2: {engines.describe(engine)}; " if engine else ""
     return (
-        f"HTTP/1.1: httptools {version('httptools')}{hint}; gevent {version('gevent')}; "
+        f"HTTP/1.1: httptools {version('httptools')}{hint}; {http2}gevent {version('gevent')}; "
         f"{platform.python_implementation()} {platform.python_version()}"
     )
 

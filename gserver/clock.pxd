@@ -6,7 +6,9 @@ cdef class Clock:
     cdef readonly bytes date
     cdef readonly bytes server
     cdef readonly bytes head_end
+    cdef readonly list fields
     cdef readonly set watched
+    cdef list _server_fields
     cdef double _period
     cdef object _hub
     cdef dict _alarms

@@ -1,9 +1,9 @@
 # cython: language_level=3, annotation_typing=False
-"""One coarse timer for everything that has a deadline.
+"""One coarse timer for everything that has a deadline, and how patient to be with content.
 
 A timer object for each request would cost more than the request; one pass over all connections
 and blocked greenlets every half second costs nothing that shows. So a timeout is never early, but
-late by up to two ticks. `Clock.wait` runs in greenlets, everything else in the hub.
+late by up to two ticks. `Clock.wait` and `park` run in greenlets, everything else in the hub.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Clock:
         date: The Date field line of this second (RFC 9110 6.6.1).
         server: The Server field line, or nothing.
         head_end: Both of them and the empty line that ends a head.
+        fields: Both of them as HTTP/2 has them: name, value, never to be indexed.
     """
 
     def __init__(self, hub: Hub, period: float, server: str) -> None:
@@ -47,6 +48,7 @@ class Clock:
         self._alarms: dict[Any, tuple[float, Callable[[], None]]] = {}
         self._second = 0
         self.server = f"Server: {server}\r\n".encode("latin-1") if server else b""
+        self._server_fields = [(b"server", server.encode("latin-1"), False)] if server else []
         self._stamp()
         self._timer = hub.loop.timer(period, period, ref=False)
         self._timer.start(self._tick)
@@ -68,13 +70,23 @@ class Clock:
         Raises:
             BaseException: What `error` makes, once `deadline` has passed.
         """
+        watcher.start(getcurrent().switch)
+        try:
+            self.park(deadline, error)
+        finally:
+            watcher.stop()
+
+    def park(self, deadline: float, error: Callable[[], BaseException]) -> None:
+        """Block this greenlet until somebody in the hub switches to it.
+
+        Raises:
+            BaseException: What `error` makes, once `deadline` has passed.
+        """
         greenlet = getcurrent()
         self._alarms[greenlet] = (deadline, lambda: greenlet.throw(error()))
-        watcher.start(greenlet.switch)
         try:
             self._hub.switch()
         finally:
-            watcher.stop()
             del self._alarms[greenlet]
 
     def pass_turn(self) -> None:
@@ -114,8 +126,10 @@ class Clock:
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self.date = f"Date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
+            date = formatdate(second, usegmt=True).encode("ascii")
+            self.date = b"Date: %b\r\n" % date
             self.head_end = self.server + self.date + b"\r\n"
+            self.fields = [*self._server_fields, (b"date", date, False)]
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -128,3 +142,29 @@ class Clock:
             # Looked up again: one that rang just now may have cancelled this one, or replaced it.
             if deadline < now and self._alarms.get(key) is alarm:
                 ring()
+
+
+class Patience:
+    """How long a client may still keep the application waiting for content.
+
+    Waiting for content costs time; content that comes earns some, at ``body_min_rate``. So a
+    client may pause, but not dribble. The application's own slowness costs the client nothing.
+
+    Attributes:
+        left: Seconds.
+    """
+
+    def __init__(self, timeout: float, rate: int) -> None:
+        self._timeout = timeout
+        self._rate = rate
+        self.left = timeout or NEVER
+
+    def waited(self, seconds: float) -> None:
+        """Note that the application was kept waiting."""
+        if self._rate:
+            self.left -= seconds
+
+    def received(self, size: int) -> None:
+        """Note that content came."""
+        if self._rate and self._timeout:
+            self.left = min(self.left + size / self._rate, self._timeout)

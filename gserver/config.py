@@ -26,6 +26,11 @@ else:
 COMBINED = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 """The combined log format of Apache, in gunicorn's atoms."""
 
+# RFC 9113 6.5.2 and 6.9.1.
+_MAX_WINDOW = 2**31 - 1
+_MAX_FRAME = 2**24 - 1
+_MAX_SETTING = 2**32 - 1
+
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -37,8 +42,15 @@ def _option(
     *,
     choices: tuple[str, ...] = (),
     least: int = 0,
+    most: float = float("inf"),
 ) -> Any:
-    metadata = {"help": help, "metavar": metavar, "choices": choices, "least": least}
+    metadata = {
+        "help": help,
+        "metavar": metavar,
+        "choices": choices,
+        "least": least,
+        "most": most,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -144,6 +156,68 @@ class Config:
         choices=("drop", "refuse", "dangerous"),
     )
 
+    # -- HTTP/2 ----------------------------------------------------------------------------
+    http2: bool = _option(
+        True, "speak HTTP/2 with clients that ask for it: by ALPN with TLS, by its preface in clear"
+    )
+    http2_engine: str = _option(
+        "auto",
+        "what speaks HTTP/2: nghttp2 (fast, a C library), h2 (Python), or auto: nghttp2 if it was "
+        "found when gserver was installed",
+        choices=("auto", "nghttp2", "h2"),
+    )
+    http2_upgrade: bool = _option(
+        # RFC 9113 3.1 retired it, and proxies that do not know it let requests be smuggled.
+        False,
+        "take HTTP/1.1 requests with Upgrade: h2c, too",
+    )
+    http2_max_concurrent_streams: int = _option(
+        100,
+        "requests of one HTTP/2 connection at once; more are refused",
+        least=1,
+        most=_MAX_SETTING,
+    )
+    http2_initial_window_size: int = _option(
+        # The protocol's own default: enough for a form, and small times a hundred streams.
+        65535,
+        "bytes of content that a client may send on one stream before the application reads",
+        least=1,
+        most=_MAX_WINDOW,
+    )
+    http2_max_window_size: int = _option(
+        # 5 MB/s over a line of 50 ms.
+        262144,
+        "bytes of content that a client may send ahead once the application reads",
+        least=1,
+        most=_MAX_WINDOW,
+    )
+    http2_connection_window_size: int = _option(
+        1048576,
+        "bytes of content that all streams together may send in one round trip",
+        least=65535,
+        most=_MAX_WINDOW,
+    )
+    http2_max_frame_size: int = _option(
+        16384, "bytes of one frame that the server takes", least=16384, most=_MAX_FRAME
+    )
+    http2_header_table_size: int = _option(4096, "bytes of the header compression tables, each way")
+    http2_max_continuations: int = _option(
+        8, "CONTINUATION frames of one header section; more close the connection"
+    )
+    http2_max_resets: int = _option(
+        # A browser that leaves a page resets what it had asked for, once.
+        200,
+        "streams of one connection that may be reset at once; a tenth is granted again each "
+        "second, and more closes the connection",
+        least=1,
+    )
+    http2_max_control_frames: int = _option(
+        1000,
+        "frames that move nothing forward (PING, SETTINGS, empty DATA, ...), counted like "
+        "http2_max_resets",
+        least=1,
+    )
+
     # -- log -------------------------------------------------------------------------------
     access_logfile: str = _option(
         "auto",
@@ -190,7 +264,8 @@ class Option:
         self.repeatable = typing.get_origin(annotation) is Sequence
         self.optional = isinstance(annotation, types.UnionType)
         self.type: type = str if self.repeatable or self.optional else annotation
-        self._least: int = field.metadata["least"]
+        self.least: int = field.metadata["least"]
+        self.most: float = field.metadata["most"]
 
     def check(self, value: Any, name: str) -> None:
         """Raise `ConfigError` unless `value` is one for this option.
@@ -214,8 +289,10 @@ class Option:
                 raise ConfigError(f"{name} must be one of {', '.join(self.choices)}, not {value!r}")
             if "\0" in value:
                 raise ConfigError(f"{name} must not contain a NUL character")
-        elif not self._least <= value < float("inf"):
-            raise ConfigError(f"{name} must be {self._least} or more, not {value!r}")
+        elif not self.least <= value < float("inf"):
+            raise ConfigError(f"{name} must be {self.least} or more, not {value!r}")
+        elif value > self.most:
+            raise ConfigError(f"{name} must be {self.most} or less, not {value!r}")
 
     def _fits(self, value: Any) -> bool:
         if isinstance(value, bool):  # an int to Python, but not to a user

@@ -1,24 +1,30 @@
 """Connection: an accepted socket, until it is known what is spoken on it.
 
-Runs in the hub.
+With TLS the client says so in the handshake (ALPN, RFC 7301); in clear its first bytes tell, for
+HTTP/2 begins with a preface that is no request (RFC 9113 3.4). Runs in the hub.
 """
 
 from __future__ import annotations
 
 import _socket
 import logging
+from base64 import urlsafe_b64decode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gserver.api.errors import RemoteProtocolError
+from gserver.environ import Environ
 from gserver.http1 import Http1
-from gserver.http1.parser import Limits
+from gserver.http2 import Http2
+from gserver.request import Limits
 from gserver.transport import Context, Transport
 
 if TYPE_CHECKING:
     from gserver.tls import TlsContext, TlsSession
 
 logger = logging.getLogger("gserver.error")
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,16 @@ class Connection(Transport):
     def __init__(self, endpoint: Endpoint, sock: _socket.socket, address: Any) -> None:
         super().__init__(endpoint, sock, address)
         self._limits = endpoint.limits
-        if endpoint.tls is None:
-            self.speak_http1()
-        else:
+        if endpoint.tls is not None:
             session = endpoint.tls.session(sock)
             self.encrypt(session)
             handshake = _Handshake(self, session)
             self.start_reading(handshake, handshake.proceed)
+        elif self.config.http2:
+            self.deadline = self.clock.after(self.config.header_timeout)
+            self.start_reading(_Opening(self))
+        else:
+            self.speak_http1()
 
     def speak_http1(self) -> Http1:
         """Expect HTTP/1.x from now on."""
@@ -49,6 +58,21 @@ class Connection(Transport):
         http1 = Http1(self, self._limits)
         self.start_reading(http1)
         return http1
+
+    def speak_http2(self) -> Http2:
+        """Speak HTTP/2 from now on."""
+        self.deadline = self.clock.after(self.config.header_timeout)
+        http2 = Http2(self, self._limits)
+        self.start_reading(http2)
+        return http2
+
+    def speak_upgraded(self, settings: str, request: Environ, data: bytes) -> None:
+        """Go on with HTTP/2, in which `request` is answered; see `Transport`."""
+        http2 = self.speak_http2()
+        http2.begin_upgraded(urlsafe_b64decode(settings + "=="), request)
+        http2.schedule()
+        if data:
+            self.hand_over(data)
 
 
 class _Handshake:
@@ -77,7 +101,11 @@ class _Handshake:
             return
         if finished:
             connection.tls_environ = self._session.environ()
-            connection.speak_http1()
+            if self._session.http2:
+                # The server's settings need not wait for the client's.
+                connection.speak_http2().schedule()
+            else:
+                connection.speak_http1()
 
     def receive_data(self, data: bytes) -> None:
         """Never called: nothing is received before the handshake is finished."""
@@ -87,3 +115,49 @@ class _Handshake:
         self._connection.abort()
 
     expire = drain = receive_eof
+
+    def resume_sending(self) -> None:
+        """Never called: nothing was sent."""
+
+    closed = resume_sending
+
+
+class _Opening:
+    """The protocol of a connection in clear that has not sent enough to tell."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._data = b""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing has come yet."""
+        return not self._data
+
+    def receive_data(self, data: bytes) -> None:
+        """Look whether this is HTTP/2's preface."""
+        if self._data:
+            data = self._data + data
+        if data.startswith(_PREFACE):
+            self._connection.speak_http2().receive_data(data)
+        elif _PREFACE.startswith(data):
+            self._data = data
+        else:
+            self._connection.speak_http1().receive_data(data)
+
+    def receive_eof(self) -> None:
+        """Leave as well."""
+        self._connection.close()
+
+    def expire(self) -> None:
+        """Give up waiting for the rest; a client that has sent nothing is told nothing."""
+        if self._data:
+            self._connection.speak_http1().receive_data(self._data)
+            self._connection.protocol.expire()
+        else:
+            self._connection.close()
+
+    def drain(self) -> None:
+        """Let it come; it will be the last."""
+
+    resume_sending = closed = drain

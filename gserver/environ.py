@@ -74,6 +74,9 @@ def template(config: Config, scheme: str, server: tuple[str, str]) -> Environ:
         "REMOTE_ADDR": "",
         "REMOTE_PORT": "",
         "wsgi_lite.closing": None,
+        "wsgi.early_hints": None,
+        "wsgi.ext.http.send_trailers": None,
+        "wsgi.associated_content": None,
     }
     if scheme == "https":
         environ["HTTPS"] = "on"

@@ -8,7 +8,7 @@ encoding of its protocol. Runs in the handler's greenlet; nothing here blocks.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -35,6 +35,43 @@ HOP_BY_HOP: Final = frozenset(
         "te",
         "transfer-encoding",
         "upgrade",
+    }
+)
+
+# What the server says of the content: an interim response has none.
+NOT_INTERIM: Final = frozenset({"content-length", "trailer"})
+
+# The server makes them of the promised path, or they belong to content, which there is none of
+# (RFC 9113 8.4).
+NOT_PROMISED: Final = frozenset({"content-length", "content-type", "expect", "host", "trailer"})
+
+# RFC 9110 6.5.1: who handles the message must know these before its content: framing, routing,
+# conditions and authentication, and what says how the content is to be understood or kept.
+NOT_TRAILERS: Final = frozenset(
+    {
+        "age",
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-location",
+        "content-range",
+        "content-type",
+        "cookie",
+        "date",
+        "expect",
+        "expires",
+        "host",
+        "location",
+        "max-forwards",
+        "pragma",
+        "range",
+        "retry-after",
+        "set-cookie",
+        "trailer",
+        "vary",
+        "www-authenticate",
     }
 )
 
@@ -96,6 +133,23 @@ class FieldCache(dict[Any, tuple[Encoded, int]]):
                 self.clear()
             self[header] = entry
         return entry
+
+
+def encode_fields(
+    known: FieldCache[Encoded], headers: Iterable[Any], forbidden: frozenset[str]
+) -> list[Encoded]:
+    """Return fields that are not those of a response's head in a protocol's encoding.
+
+    Raises:
+        LocalProtocolError: One cannot be sent, or is `forbidden`.
+    """
+    fields: list[Encoded] = []
+    for header in headers:
+        name, value, _ = check_field(header)
+        if name.lower() in forbidden:
+            raise LocalProtocolError(f"{name} belongs into the head of the response")
+        fields.append(known[name, value][0])
+    return fields
 
 
 def encode_line(name: str, value: str) -> bytes:

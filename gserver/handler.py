@@ -69,6 +69,9 @@ class Handler:
         except IndexError:
             worker = greenlet.greenlet(self._work, self._hub)
             self._greenlets.add(worker)
+            # A greenlet keeps what it was started with for its life: it gets its first request
+            # like all others.
+            worker.switch()
         worker.switch(stream)
 
     def cut(self) -> None:
@@ -78,12 +81,13 @@ class Handler:
 
     # -- in the worker's greenlet ------------------------------------------------------------
 
-    def _work(self, stream: Stream) -> None:
+    def _work(self) -> None:
         me = greenlet.getcurrent()
         parked = self._parked
         run = self.run
         try:
             while True:
+                stream = self._park()
                 me.gr_context = None
                 try:
                     run(stream)
@@ -94,7 +98,7 @@ class Handler:
                 if len(parked) >= _PARKED:
                     break
                 parked.append(me)
-                stream = self._park()
+                del stream  # a parked greenlet keeps no request alive
         finally:
             self._greenlets.discard(me)
 
@@ -143,7 +147,7 @@ class Handler:
             self._failed(stream, exc)
         if type(body) is not list:
             self._close(body)
-        stream.closing.finish()
+        stream.exchange.finish()
         stream.finished()
 
     def _close(self, body: Any) -> None:
@@ -195,6 +199,7 @@ class Handler:
         ]
         stream.state = START
         stream.length = -1
+        stream.trailers = None
         try:
             stream.start_response(status, headers)
             stream.respond(page)

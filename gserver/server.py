@@ -24,9 +24,10 @@ from gserver.config import Config
 from gserver.connection import Connection, Endpoint
 from gserver.environ import template
 from gserver.handler import Handler
-from gserver.http1.parser import Limits
+from gserver.http2.engines import engine_type
 from gserver.listener import Address, Listener, listen
 from gserver.log import AccessLog
+from gserver.request import Limits
 from gserver.transport import READ
 
 if TYPE_CHECKING:
@@ -110,12 +111,14 @@ class Server:
         """Begin to accept connections, in the hub of this thread.
 
         Raises:
-            ConfigError: An address, a certificate or a log file cannot be used.
+            ConfigError: An address, a certificate, a log file or an engine cannot be used.
             RuntimeError: It was started or stopped before.
         """
         if self._started or self._stopping:
             raise RuntimeError("a server starts only once: make another one")
         config = self.config
+        if config.http2:
+            engine_type(config.http2_engine)
         tls = self._tls
         if tls is None and config.certfile:
             # Not before it is needed: ssl is a heavy import.

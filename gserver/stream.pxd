@@ -1,10 +1,32 @@
 # C types for stream.py, for when it is compiled; see docs/architecture.rst.
 
-cdef class Closing:
-    cdef list _things
-    cdef bint _over
+cimport cython
+
+
+@cython.final
+cdef class Exchange:
+    cdef readonly Stream stream
+    cdef list things
 
     cpdef finish(self)
+
+
+@cython.final
+@cython.freelist(64)
+cdef class EarlyHints:
+    cdef Exchange exchange
+
+
+@cython.final
+@cython.freelist(64)
+cdef class SendTrailers:
+    cdef Exchange exchange
+
+
+@cython.final
+@cython.freelist(64)
+cdef class AssociatedContent:
+    cdef readonly Exchange exchange
 
 
 cdef class Stream:
@@ -16,8 +38,13 @@ cdef class Stream:
     cdef public object sent
     cdef public list fields
     cdef public int kinds
-    cdef readonly Closing closing
+    cdef readonly Exchange exchange
     cdef public bint head_request
-    cdef object _fields_known
+    cdef public list trailers
+    cdef public object never_indexed
+    cdef readonly object fields_known
 
+    @cython.locals(
+        exchange=Exchange, hints=EarlyHints, trailers=SendTrailers, content=AssociatedContent
+    )
     cpdef begin(self, dict environ, object fields_known)

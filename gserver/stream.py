@@ -14,14 +14,26 @@ first non-empty block, so that start_response can be called again with exc_info 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from gserver.api.capabilities import push
 from gserver.api.errors import Disconnected, LocalProtocolError
 from gserver.environ import Environ
-from gserver.fields import BODYLESS, CONTENT_LENGTH, STATUSES, FieldCache, check_field, check_status
+from gserver.fields import (
+    BODYLESS,
+    CONTENT_LENGTH,
+    NOT_INTERIM,
+    NOT_PROMISED,
+    NOT_TRAILERS,
+    STATUSES,
+    FieldCache,
+    check_field,
+    check_status,
+    encode_fields,
+)
 
 logger = logging.getLogger("gserver.error")
 
@@ -43,34 +55,36 @@ class State(Enum):
 START, HEADERS, BODY, DONE, ABORTED = State
 
 
-class Closing:
-    """``wsgi_lite.closing``: takes objects with close() until the exchange is over.
+class Exchange:
+    """What the environ knows of its Stream, and ``wsgi_lite.closing``.
 
-    An object of its own: as a method of the Stream it would make a cycle with the environ, and
-    the collector of cycles would have to take every request apart (6 % of the server's time).
+    An object of its own, cut from the stream at the end: the stream or its methods in the environ
+    would make a cycle, and the collector of cycles would have to take every request apart (6 % of
+    the server's time).
     """
 
-    def __init__(self) -> None:
-        self._things: list[Any] | None = None
-        self._over = False
+    # Made by __new__, as the other objects of each request: compiled code is slow to call __init__.
+
+    stream: Stream | None
+    things: list[Any] | None
 
     def __call__(self, thing: Any) -> Any:
         """Close `thing` when the exchange is over, now if it is; returns it.
 
         The last one registered is closed first.
         """
-        if self._over:
+        if self.stream is None:
             thing.close()
-        elif self._things is None:
-            self._things = [thing]
+        elif self.things is None:
+            self.things = [thing]
         else:
-            self._things.append(thing)
+            self.things.append(thing)
         return thing
 
     def finish(self) -> None:
         """Close all of them, even if some raise; what they register meanwhile too."""
-        while self._things:
-            thing = self._things.pop()
+        while self.things:
+            thing = self.things.pop()
             try:
                 thing.close()
             except Disconnected as exc:
@@ -78,7 +92,81 @@ class Closing:
             except BaseException:
                 # Also GreenletExit and timeouts: what was registered earlier still wants closing.
                 logger.exception("closing %r failed", thing)
-        self._over = True
+        self.stream = None
+
+    # -- for `gserver.api.capabilities` ------------------------------------------------------
+
+    def abilities(self) -> tuple[bool, ...]:
+        """Return what `gserver.api.Features` says beside the protocol."""
+        stream = self.stream
+        if stream is None or stream.over:
+            return ()
+        return (
+            stream.can_inform,
+            stream.can_trail,
+            stream.can_push,
+            stream.priority() is not None,
+            stream.can_keep_out,
+            True,
+        )
+
+    def push(self, path: str, headers: Sequence[tuple[str, str]]) -> bool:
+        """Push the response to a request for `path`, if that is possible."""
+        stream = self.stream
+        if stream is None or stream.over:
+            return False
+        # Wrong headers are an error on every protocol.
+        encode_fields(stream.fields_known, headers, NOT_PROMISED)
+        return stream.can_push and stream.push(path, headers)
+
+    def priority(self) -> tuple[int, bool] | None:
+        """Return urgency and incremental, if the protocol goes by them."""
+        return None if self.stream is None else self.stream.priority()
+
+    def keep_out(self, names: Iterable[str]) -> bool:
+        """Keep fields out of the compression context; False if there is none."""
+        stream = self.stream
+        if stream is None or not stream.can_keep_out:
+            return False
+        stream.keep_out(names)
+        return True
+
+
+class EarlyHints:
+    """``wsgi.early_hints``: sends a 103 with a list of (name, value) pairs, as gunicorn's."""
+
+    exchange: Exchange
+
+    def __call__(self, headers: Iterable[tuple[str, str]]) -> bool:
+        """Return whether it was sent."""
+        stream = self.exchange.stream
+        return stream is not None and stream.inform(headers)
+
+
+class SendTrailers:
+    """``wsgi.ext.http.send_trailers``: takes (name, value) pairs, as pyvoy's for connectrpc."""
+
+    exchange: Exchange
+
+    def __call__(self, trailers: Iterable[tuple[str, str]]) -> bool:
+        """Return whether they will be sent behind the content."""
+        stream = self.exchange.stream
+        return stream is not None and stream.set_trailers(trailers)
+
+
+class AssociatedContent:
+    """``wsgi.associated_content``: pushes, or hints at, what a response leads to.
+
+    Attributes:
+        exchange: What `gserver.api.capabilities` finds its way by.
+    """
+
+    exchange: Exchange
+
+    def __call__(self, url: str, weight: int | None = None) -> bool:
+        """Return whether it was pushed; `weight` belongs to a scheme that RFC 9113 dropped."""
+        stream = self.exchange.stream
+        return stream is not None and bool(push(stream.environ, url))
 
 
 class Stream:
@@ -92,7 +180,11 @@ class Stream:
         headers: The headers as the application gave them.
         length: The Content-Length that the application announced; -1 if it did not.
         sent: Bytes of content that were sent.
-        closing: What is closed when the exchange is over.
+        trailers: Fields to be sent behind the content, in the protocol's encoding.
+        never_indexed: Lower-case names of fields that the application keeps out of the
+            compression context.
+        fields_known: The protocol's encoding of header fields.
+        exchange: What the environ knows of the stream.
     """
 
     def __init__(self, environ: Environ, fields_known: FieldCache[Any]) -> None:
@@ -115,8 +207,22 @@ class Stream:
         self.fields: list[Any] | None = None
         self.kinds = 0
         self.head_request = False
-        self._fields_known = fields_known
-        self.closing = environ["wsgi_lite.closing"] = Closing()
+        self.trailers: list[Any] | None = None
+        self.never_indexed: frozenset[str] | None = None
+        self.fields_known = fields_known
+        self.exchange = exchange = Exchange.__new__(Exchange)
+        exchange.stream = self
+        exchange.things = None
+        environ["wsgi_lite.closing"] = exchange
+        hints = EarlyHints.__new__(EarlyHints)
+        hints.exchange = exchange
+        environ["wsgi.early_hints"] = hints
+        trailers = SendTrailers.__new__(SendTrailers)
+        trailers.exchange = exchange
+        environ["wsgi.ext.http.send_trailers"] = trailers
+        content = AssociatedContent.__new__(AssociatedContent)
+        content.exchange = exchange
+        environ["wsgi.associated_content"] = content
 
     # -- what the application calls ----------------------------------------------------------
 
@@ -138,7 +244,7 @@ class Stream:
             status_line, kinds = check_status(status)
         if type(headers) is not list:
             raise LocalProtocolError(f"headers must be a list, not {type(headers).__name__}")
-        known = self._fields_known
+        known = self.fields_known
         fields: list[Any] = [status_line]
         for header in headers:
             try:
@@ -153,6 +259,8 @@ class Stream:
                         raise LocalProtocolError("Content-Length was given more than once")
                     self.length = int(header[1])
                 kinds |= kind
+        if kinds & BODYLESS:
+            self.trailers = None
         self.status = status
         self.headers = headers
         self.fields = fields
@@ -170,6 +278,7 @@ class Stream:
             del exc_info  # it would keep the frames of the traceback alive
         self.length = -1
         self.fields = None
+        self.trailers = None
 
     def write(self, data: bytes) -> None:
         """Send a block of content, after the head if that has not been sent; blocks.
@@ -203,7 +312,43 @@ class Stream:
         elif not self.bodyless:
             self.send_data(data)
 
+    # -- what it calls through the environ ---------------------------------------------------
+
+    def inform(self, headers: Iterable[tuple[str, str]]) -> bool:
+        """Send 103 Early Hints (RFC 8297) at once, if it can be; may block.
+
+        Raises:
+            LocalProtocolError: A field cannot be sent.
+            Disconnected: The client has gone.
+        """
+        fields = encode_fields(self.fields_known, headers, NOT_INTERIM)
+        if not fields or not self.can_inform:
+            return False
+        self.send_informational(103, fields)
+        return True
+
+    def set_trailers(self, trailers: Iterable[tuple[str, str]]) -> bool:
+        """Add fields to those that are sent behind the content, if there can be any.
+
+        Raises:
+            LocalProtocolError: A field cannot be sent.
+        """
+        fields = encode_fields(self.fields_known, trailers, NOT_TRAILERS)
+        if not self.can_trail:
+            return False
+        self.trailers = (self.trailers or []) + fields
+        return True
+
+    def keep_out(self, names: Iterable[str]) -> None:
+        """Keep fields out of the compression context (RFC 7541 7.1.3)."""
+        self.never_indexed = (self.never_indexed or frozenset()).union(map(str.lower, names))
+
     # -- what the handler calls --------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """The response has ended, well or not."""
+        return self.state is DONE or self.state is ABORTED
 
     @property
     def code(self) -> int:
@@ -236,8 +381,45 @@ class Stream:
 
     # -- what a protocol provides ------------------------------------------------------------
 
+    # What is possible depends on the protocol, which adds to these answers.
+
+    @property
+    def can_inform(self) -> bool:
+        """Interim responses can be sent."""
+        return self.state is START or self.state is HEADERS
+
+    @property
+    def can_trail(self) -> bool:
+        """Trailer fields can be sent behind the content."""
+        return not self.over and not self.bodyless
+
+    @property
+    def can_push(self) -> bool:
+        """The client takes pushed responses."""
+        return False
+
+    @property
+    def can_keep_out(self) -> bool:
+        """Header fields are compressed."""
+        return False
+
+    def priority(self) -> tuple[int, bool] | None:
+        """Return urgency and incremental if the protocol goes by them (RFC 9218)."""
+        return None
+
+    def push(self, path: str, headers: Sequence[tuple[str, str]]) -> bool:
+        """Promise the response to a GET of `path` and have it handled; `can_push` is true.
+
+        `headers` have passed the checks. Returns whether the promise was made.
+        """
+        raise NotImplementedError
+
+    def send_informational(self, status: int, fields: list[Any]) -> None:
+        """Send an interim response; `can_inform` is true."""
+        raise NotImplementedError
+
     def respond(self, body: bytes) -> None:
-        """Send a whole response: the head and `body`, which is all its content."""
+        """Send a whole response: the head, `body`, which is all its content, and the trailers."""
         raise NotImplementedError
 
     def send_head(self, data: bytes) -> None:
@@ -253,7 +435,7 @@ class Stream:
         raise NotImplementedError
 
     def send_end(self) -> None:
-        """Send the end of the content, after `send_head`."""
+        """Send the end of the content and the trailers, after `send_head`."""
         raise NotImplementedError
 
     def abort(self) -> None:

@@ -39,7 +39,7 @@ class TlsContext:
     def __init__(self, config: Config, context: ssl.SSLContext | None = None) -> None:
         self._context = context or _make_context(config)
         # Of a host's context too: it may have been made for more than this server speaks.
-        self._context.set_alpn_protocols(["http/1.1"])
+        self._context.set_alpn_protocols(["h2", "http/1.1"] if config.http2 else ["http/1.1"])
 
     def session(self, sock: _socket.socket) -> TlsSession:
         """Return the session of a new connection."""
@@ -125,6 +125,11 @@ class TlsSession:
                 raise RemoteProtocolError("plain HTTP was sent to an https port") from exc
             raise
         return True
+
+    @property
+    def http2(self) -> bool:
+        """The client and the server have agreed on HTTP/2 (RFC 7301)."""
+        return bool(self._ssl.selected_alpn_protocol() == "h2")
 
     @property
     def pending(self) -> bool:

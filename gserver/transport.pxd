@@ -11,6 +11,9 @@ cdef class Transport:
     cdef public double deadline
     cdef readonly tuple remote
     cdef readonly bint reading
+    cdef public Py_ssize_t packet
+    cdef readonly bint blocked
+    cdef object _unsent
     cdef readonly bint closed
     cdef readonly object tls
     cdef public dict tls_environ

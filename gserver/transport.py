@@ -23,6 +23,7 @@ from gevent.hub import Hub
 from gserver.api.errors import Disconnected, LocalProtocolError
 from gserver.clock import NEVER, Clock
 from gserver.config import Config
+from gserver.environ import Environ
 from gserver.files import FileSender, read_cached
 from gserver.stream import Stream
 
@@ -71,6 +72,12 @@ class ConnectionProtocol(Protocol):
     def drain(self) -> None:
         """Finish what is going on and start nothing new."""
 
+    def resume_sending(self) -> None:
+        """Offer more: all of what was offered before has been sent."""
+
+    def closed(self) -> None:
+        """Take leave: the connection has been closed; unlike the others, called anywhere."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -91,6 +98,8 @@ class Transport:
         dispatch: Takes each new Stream.
         deadline: When the protocol's `expire` is called; see `gserver.clock`.
         remote: REMOTE_ADDR and REMOTE_PORT.
+        packet: Bytes that are received at once.
+        blocked: The socket is full, and what `offer` was given has not been sent yet.
         reading: The hub reads from the socket.
         closed: The socket is closed.
         tls: The TLS session, if there is one.
@@ -115,6 +124,9 @@ class Transport:
         # AF_UNIX has no addresses: an empty REMOTE_ADDR, as nginx and gunicorn have it.
         self.remote = (address[0], str(address[1])) if isinstance(address, tuple) else ("", "")
         self.closed = False
+        self.packet = _PACKET
+        self.blocked = False
+        self._unsent = memoryview(b"")
         self.reading = True
         self.tls: TlsSession | None = None
         self.tls_environ: dict[str, str] = {}
@@ -147,7 +159,7 @@ class Transport:
     def on_readable(self) -> None:
         """Take what has come, and hand it to the protocol."""
         try:
-            data = self._receive(_PACKET)
+            data = self._receive(self.packet)
         except BlockingIOError:
             return
         except OSError:
@@ -171,6 +183,16 @@ class Transport:
         """Act on the deadline."""
         self.deadline = NEVER
         self.protocol.expire()
+
+    def speak_upgraded(self, settings: str, request: Environ, data: bytes) -> None:
+        """Go on with HTTP/2, in which `request` is answered (RFC 7540 3.2).
+
+        Args:
+            settings: The request's HTTP2-Settings field.
+            request: Its environ.
+            data: Bytes that came behind it.
+        """
+        raise NotImplementedError
 
     def pause_reading(self) -> None:
         """Stop reading from the socket, until `resume_reading`."""
@@ -202,6 +224,45 @@ class Transport:
             self._send(data)
         except OSError:
             pass  # the client is gone or does not read: it will miss nothing else
+
+    def offer(self, data: bytes) -> None:
+        """Send `data` as far as the socket takes it, and the rest as soon as it takes more.
+
+        For protocols that send from the hub. While `blocked`, offer nothing; the protocol's
+        `resume_sending` tells when that is over.
+        """
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.abort()
+            return
+        if sent != len(data):
+            self.blocked = True
+            self._unsent = memoryview(data)[sent:]
+            self._writable = self._hub.loop.io(self._descriptor, WRITE)
+            self._writable.start(self._on_writable)
+            self.deadline = self.clock.after(self.config.write_timeout)
+
+    def _on_writable(self) -> None:
+        try:
+            sent = self._send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort()
+            return
+        self._unsent = self._unsent[sent:]
+        if self._unsent:
+            self.deadline = self.clock.after(self.config.write_timeout)
+            return
+        self._writable.stop()
+        self._writable.close()
+        self._writable = None
+        self.blocked = False
+        self.deadline = NEVER
+        self.protocol.resume_sending()
 
     # -- in greenlets ------------------------------------------------------------------------
 
@@ -298,7 +359,7 @@ class Transport:
         end = offset + size - len(first)
         if offset == end:
             return
-        pool = self._hub.threadpool
+        pool = self.threadpool
         target = None if self.tls is not None else self._descriptor
         with FileSender(pool, descriptor, target) as sender:
             while offset < end:
@@ -395,11 +456,20 @@ class Transport:
         self._watcher.close()
         if self._writable is not None:
             self._writable.stop()  # libev aborts the process over a watcher of a closed socket
+            if self.blocked:
+                self._writable.close()
+        self._unsent = memoryview(b"")
         self._socket.close()
         for greenlet in (self._sending, self._receiving):
             if greenlet is not None:
                 self.clock.hurry(greenlet)  # nothing else will ever wake it
+        self.protocol.closed()
         self._released(self)
+
+    @property
+    def threadpool(self) -> Any:
+        """The hub's threads, for what would block."""
+        return self._hub.threadpool
 
     @property
     def awaited(self) -> bool:
@@ -432,6 +502,11 @@ class _Lingering:
 
     def drain(self) -> None:
         """Let the client read on; the deadline is near."""
+
+    def resume_sending(self) -> None:
+        """Nothing more is sent."""
+
+    closed = resume_sending
 
 
 def _not_read() -> Disconnected:

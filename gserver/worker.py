@@ -49,9 +49,15 @@ _IGNORED: Final = {
     ),
     "permit_obsolete_folding permit_unconventional_http_method permit_unconventional_http_version "
     "strip_header_spaces casefold_http_method": "requests are parsed strictly",
-    "http_protocols http2_cleartext": "only HTTP/1.1 is spoken",
+    "http_protocols": "HTTP/2 is spoken with clients that ask for it, unless GSERVER_HTTP2=no",
+    "http2_max_header_list_size": "GSERVER_LIMIT_REQUEST_HEAD is for both protocols",
     "sendfile": "the kernel sends files where it can",
 }
+_HTTP2: Final = (
+    "http2_max_concurrent_streams",
+    "http2_initial_window_size",
+    "http2_max_frame_size",
+)
 # What gunicorn means by no limit to the number of fields.
 _MAX_FIELDS: Final = 32768
 # Seconds that a worker which stops keeps its idle connections. Closing at once would lose the
@@ -92,6 +98,12 @@ def config_from(cfg: Any) -> Config:
     }
     if not cfg.keepalive:
         values["keepalive_requests"] = 1
+    # Since gunicorn 25 and 26.2.
+    for name in _HTTP2:
+        if hasattr(cfg, name):
+            values[name] = getattr(cfg, name)
+    if getattr(cfg, "http2_cleartext", "off") in ("upgrade", "both"):
+        values["http2_upgrade"] = True
     return Config(**values)
 
 

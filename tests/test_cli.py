@@ -128,6 +128,7 @@ def test_version_names_the_engines(program: list[str]) -> None:
     assert done.stderr == ""
     assert re.fullmatch(
         rf"gserver {re.escape(gserver.__version__)}; HTTP/1\.1: httptools [\d.]+( \(.*\))?; "
+        r"HTTP/2: (nghttp2|h2) [\d.]+( \(.*\))?; "
         r"gevent [\d.]+; CPython [\d.]+\S*\n",
         done.stdout,
     )

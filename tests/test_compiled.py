@@ -20,6 +20,7 @@ from gserver.api.errors import RemoteProtocolError
 from gserver.config import Config
 from gserver.environ import template
 from gserver.http1 import parser as imported
+from gserver.request import Limits
 
 MODULES = [
     "gserver.clock",
@@ -28,6 +29,11 @@ MODULES = [
     "gserver.http1.parser",
     "gserver.http1.stream",
     "gserver.http1.protocol",
+    "gserver.http2.defence",
+    "gserver.http2.request",
+    "gserver.http2.stream",
+    "gserver.http2.protocol",
+    "gserver.request",
 ]
 PURE = bool(os.environ.get("GSERVER_PURE"))
 
@@ -68,7 +74,7 @@ pure = load_pure()
 
 def parse(module: Any, pieces: list[bytes]) -> list[Any]:
     """Feed `pieces` as the protocol does, and tell all that the parser says."""
-    limits = module.Limits(Config(limit_request_head=2000), template(Config(), "http", ("a", "1")))
+    limits = Limits(Config(limit_request_head=2000), template(Config(), "http", ("a", "1")))
     parser = module.RequestParser(limits)
     seen: list[Any] = []
     waiting = list(pieces)

@@ -21,6 +21,10 @@ SAMPLES: dict[str, Any] = {
     "access_logformat": "%(h)s %%",
     "cert_reqs": "optional",
     "header_map": "refuse",
+    "http2": False,
+    "http2_connection_window_size": 70000,
+    "http2_engine": "h2",
+    "http2_max_frame_size": 20000,
     "log_level": "debug",
 }
 BY_TYPE: dict[type, Any] = {int: 7, float: 2.5, str: "x y", bool: True}
@@ -291,7 +295,7 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
     if option.name == "server_header":
         return st.text(st.characters(min_codepoint=32, max_codepoint=126))
     return {
-        int: st.integers(1, 2**63),
+        int: st.integers(max(1, option.least), int(min(2**63, option.most))),
         float: st.floats(0, 1e9),
         bool: st.booleans(),
         str: plain_text,

@@ -46,6 +46,12 @@ class Recorder:
     def drain(self) -> None:
         raise NotImplementedError
 
+    def resume_sending(self) -> None:
+        raise NotImplementedError
+
+    def closed(self) -> None:
+        self.was_closed = True
+
 
 class Ends:
     """Makes transports and keeps what they need and tell."""
@@ -66,6 +72,7 @@ class Ends:
             released=self._release,
         )
         transport = Transport(context, sock, ("192.0.2.1", 4711))
+        transport.protocol = Recorder()
         self.transports.append(transport)
         return transport
 
@@ -394,6 +401,7 @@ def test_a_client_without_an_address(ends: Ends) -> None:
             ours,
             "",
         )
+        transport.protocol = Recorder()
         assert transport.remote == ("", "")
         assert transport.peer == "unix"
         transport.abort()

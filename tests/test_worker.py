@@ -340,11 +340,13 @@ def test_tls(gunicorn: Gunicorn, certificate: tuple[str, str]) -> None:
     cert, key = certificate
     arguments = ["--certfile", cert, "--keyfile", key, "--http-protocols", "h2,h1"]
     running = gunicorn(*arguments).wait_ready()
-    with running.client(tls=client_context(certificate, "h2", "http/1.1")) as client:
+    with running.client(tls=client_context(certificate, "http/1.1")) as client:
         assert client.get("/environ?wsgi.url_scheme").body == b"https"
-        # gunicorn's context would choose h2 now.
         assert isinstance(client.sock, ssl.SSLSocket)
         assert client.sock.selected_alpn_protocol() == "http/1.1"
+    with running.client(tls=client_context(certificate, "h2", "http/1.1")) as client:
+        assert isinstance(client.sock, ssl.SSLSocket)
+        assert client.sock.selected_alpn_protocol() == "h2"
 
 
 def test_the_ssl_context_hook(gunicorn: Gunicorn, certificate: tuple[str, str]) -> None:

@@ -45,8 +45,10 @@ def test_two_positional_arguments_are_enough(peer: StartPeer) -> None:
         start_response("201 Made here", [("X-A", "1"), ("x-a", "2"), ("X-Empty", "")])
         return [b"made"]
 
-    answer = request(peer(app))
-    assert (answer.status, answer.reason, answer.body) == (201, "Made here", b"made")
+    running = peer(app)
+    answer = request(running)
+    assert (answer.status, answer.body) == (201, b"made")
+    assert answer.reason == running.reason("Made here")
     assert answer.all("X-A") == ["1", "2"]
     assert answer["X-Empty"] == ""
 
@@ -219,8 +221,8 @@ def test_what_http_can_carry_arrives(
     running = peer(app)
     for _ in range(times):
         answer = request(running)
-        assert f"{answer.status} {answer.reason}" == status
-        assert answer.headers[: len(headers)] == headers
+        assert f"{answer.status} {answer.reason}" == status[:4] + running.reason(status[4:])
+        assert answer.headers[: len(headers)] == running.fields(headers)
         assert answer.body == b"sent"
 
 
@@ -262,8 +264,10 @@ def test_refused_headers_can_be_replaced_with_exc_info(peer: StartPeer) -> None:
             start_response("500 Mine", [("X-B", "1")], sys.exc_info())
         return [b"replaced"]
 
-    answer = request(peer(app))
-    assert (answer.status, answer.reason, answer.body) == (500, "Mine", b"replaced")
+    running = peer(app)
+    answer = request(running)
+    assert (answer.status, answer.body) == (500, b"replaced")
+    assert answer.reason == running.reason("Mine")
     assert answer["X-B"] == "1"
     assert "X-A" not in answer
     assert answer.complete
@@ -389,8 +393,10 @@ class LateWithLength:
     ],
 )
 def test_it_may_be_called_while_the_body_is_iterated(peer: StartPeer, app: Any) -> None:
-    answer = request(peer(app))
-    assert (answer.status, answer.reason, answer["X-A"]) == (200, "Late", "1")
+    running = peer(app)
+    answer = request(running)
+    assert (answer.status, answer["X-A"]) == (200, "1")
+    assert answer.reason == running.reason("Late")
     assert answer.body == b"content"
     assert answer.complete
 
@@ -516,8 +522,10 @@ def replace_twice(environ: Environ, start_response: StartResponse) -> list[bytes
     ],
 )
 def test_exc_info_replaces_status_and_headers_that_were_not_sent(peer: StartPeer, app: Any) -> None:
-    answer = request(peer(app))
-    assert (answer.status, answer.reason, answer.body) == (502, "Replaced", b"sorry")
+    running = peer(app)
+    answer = request(running)
+    assert (answer.status, answer.body) == (502, b"sorry")
+    assert answer.reason == running.reason("Replaced")
     assert answer["X-B"] == "2"
     assert "X-A" not in answer
     assert answer.complete

@@ -2,21 +2,14 @@
 
 cimport cython
 
+from gserver.request cimport Limits
+
 cdef int _SPACE
 cdef int _CR
 cdef dict _METHODS
 cdef dict _NAMES
 cdef set _GOOD_HOSTS
 cdef bytes _TARGET_CHARACTERS
-
-
-cdef class Limits:
-    cdef readonly dict template
-    cdef readonly Py_ssize_t head, line, field, fields, small, keys
-    cdef readonly object body
-    cdef readonly object header_map
-    cdef readonly double keepalive
-    cdef public Py_ssize_t requests
 
 
 cdef class RequestParser:

@@ -15,7 +15,6 @@ CRLF CRLF behind its header section or its trailers, and content with a length i
 from __future__ import annotations
 
 import re
-from enum import Enum
 from typing import Any, Final
 
 from httptools import (
@@ -27,9 +26,16 @@ from httptools import (
 )
 
 from gserver.api.errors import RemoteProtocolError, RequestTooLarge
-from gserver.clock import NEVER
-from gserver.config import Config
 from gserver.environ import Environ, decode_path, field_key
+from gserver.request import (
+    GOOD_HOSTS,
+    TARGET_CHARACTERS,
+    HeaderMap,
+    Limits,
+    check_host,
+    is_host,
+    is_method,
+)
 
 COMPILED: Final = not __file__.endswith(".py")
 """Whether this module was compiled when gserver was installed."""
@@ -56,45 +62,9 @@ _MAX_NAMES: Final = 1024
 # What frames the message: never to be had by a look-alike with an underscore.
 _FRAMING: Final = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
 
-# RFC 3986 and what browsers leave unescaped in a query all the same.
-_TARGET_CHARACTERS: Final = (
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%|^`{}\\"
-)
-_IS_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}").fullmatch
-_IS_HOST: Final = re.compile(
-    r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
-).fullmatch
+_TARGET_CHARACTERS: Final = TARGET_CHARACTERS
+_GOOD_HOSTS: Final = GOOD_HOSTS
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]+)([^?]*)(?:\?(.*))?", re.IGNORECASE).fullmatch
-
-# Hosts that passed the check; a site is asked for under few names.
-_GOOD_HOSTS: Final[set[str]] = set()
-_MAX_GOOD_HOSTS: Final = 256
-
-
-class HeaderMap(Enum):
-    """What becomes of header names with an underscore (gunicorn's header_map)."""
-
-    DROP = "drop"
-    REFUSE = "refuse"
-    DANGEROUS = "dangerous"
-
-
-class Limits:
-    """What a Config means to the protocol, worked out once for each server."""
-
-    def __init__(self, config: Config, template: Environ) -> None:
-        self.template = template
-        self.head = config.limit_request_head
-        self.line = config.limit_request_line
-        self.field = config.limit_request_field_size
-        self.fields = config.limit_request_fields
-        self.body = config.limit_request_body
-        self.requests = config.keepalive_requests
-        self.keepalive = config.keepalive or NEVER
-        # A head no longer than this breaks none of the limits on its parts.
-        self.small = min(self.line, self.field, self.head)
-        self.header_map = HeaderMap(config.header_map)
-        self.keys = len(template) + self.fields
 
 
 class _AnotherMessage(Exception):
@@ -424,7 +394,7 @@ class RequestParser:
         if target == "*" and method == "OPTIONS":
             return ""
         match = _ABSOLUTE(target)
-        if match is None or not _IS_HOST(match[1]):
+        if match is None or not is_host(match[1]):
             raise RemoteProtocolError("malformed request target")
         self._check_host()
         # RFC 9112 3.2.2: the target's authority replaces the Host field.
@@ -437,10 +407,8 @@ class RequestParser:
         if host is None:
             if self.http11:
                 raise RemoteProtocolError("no Host field")
-        elif not _IS_HOST(host):
-            raise RemoteProtocolError("malformed Host field")
-        elif len(_GOOD_HOSTS) < _MAX_GOOD_HOSTS:
-            _GOOD_HOSTS.add(host)
+        else:
+            check_host(host)
 
     def _announce_content(self) -> None:
         environ = self._environ
@@ -472,7 +440,7 @@ class RequestParser:
             raise cause or exc  # a defect of this module
         if isinstance(exc, HttpParserInvalidMethodError):
             method = (self._head + self._data).lstrip(b"\r\n").partition(b" ")[0]
-            if _IS_TOKEN(method):
+            if is_method(method):
                 return RemoteProtocolError("unknown method", 501)
             return RemoteProtocolError("malformed request line")
         text = str(exc)

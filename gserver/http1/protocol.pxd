@@ -2,8 +2,9 @@
 
 cimport cython
 
-from gserver.http1.parser cimport Limits, RequestParser
+from gserver.http1.parser cimport RequestParser
 from gserver.http1.stream cimport Http1Stream
+from gserver.request cimport Limits
 from gserver.transport cimport Transport
 
 

@@ -9,15 +9,22 @@ hub, except `next_request`, which a handler's greenlet calls when it is done.
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from gserver.api.errors import RemoteProtocolError
 from gserver.clock import NEVER
+from gserver.environ import Environ
 from gserver.fields import status_text
-from gserver.http1.parser import Limits, RequestParser
+from gserver.http1.parser import RequestParser
 from gserver.http1.stream import Http1Stream
+from gserver.request import Limits
 from gserver.transport import Transport
 
 logger = logging.getLogger("gserver.error")
+
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+)
 
 
 class Http1:
@@ -57,6 +64,8 @@ class Http1:
             return
         connection.deadline = NEVER
         self._awaited = False
+        if self._limits.upgrade and connection.tls is None and self._upgrade(request):
+            return
         request["REMOTE_ADDR"], request["REMOTE_PORT"] = connection.remote
         if connection.tls is not None:
             request.update(connection.tls_environ)
@@ -88,6 +97,12 @@ class Http1:
         """Make the exchange that is going on the last one."""
         if self.stream is not None:
             self.stream.close_after()
+
+    def resume_sending(self) -> None:
+        """Never called: the greenlets send, and wait themselves."""
+
+    def closed(self) -> None:
+        """Nothing to be done: the greenlets find out."""
 
     @property
     def idle(self) -> bool:
@@ -122,6 +137,25 @@ class Http1:
         if not self.connection.closed:
             self.connection.resume_reading()
             self.connection.hand_over(data)
+
+    def _upgrade(self, request: Environ) -> bool:
+        """Change to HTTP/2 if the request asks for it (RFC 7540 3.2); else it may be ignored."""
+        settings = request.get("HTTP_HTTP2_SETTINGS")
+        options = {one.strip().lower() for one in request.get("HTTP_CONNECTION", "").split(",")}
+        if (
+            settings is None
+            or request.get("HTTP_UPGRADE") != "h2c"
+            or not options >= {"upgrade", "http2-settings"}
+            or not self._parser.complete
+            or self._parser.length
+            or not self._parser.http11
+        ):
+            return False
+        for key in ("HTTP_UPGRADE", "HTTP_CONNECTION", "HTTP_HTTP2_SETTINGS"):
+            del request[key]
+        self.connection.send_now(_SWITCHING)
+        self.connection.speak_upgraded(settings, request, self._parser.unused)
+        return True
 
     def _count(self, stream: Http1Stream) -> None:
         self._requests += 1

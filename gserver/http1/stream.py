@@ -14,7 +14,15 @@ from gserver.api.errors import BodyTimeout, Disconnected, RemoteProtocolError, R
 from gserver.body import RequestBody
 from gserver.clock import NEVER
 from gserver.environ import Environ
-from gserver.fields import BODYLESS, CONTENT_LENGTH, DATE, SERVER, FieldCache, encode_line
+from gserver.fields import (
+    BODYLESS,
+    CONTENT_LENGTH,
+    DATE,
+    SERVER,
+    FieldCache,
+    encode_line,
+    status_text,
+)
 from gserver.http1.parser import CHUNKED, RequestParser
 from gserver.stream import ABORTED, BODY, DONE, Stream
 
@@ -165,7 +173,7 @@ class Http1Stream(Stream):
         """Send a whole response."""
         fields = self.fields
         assert fields is not None
-        if self._ordinary and not self.kinds & ~CONTENT_LENGTH:
+        if self._ordinary and self.trailers is None and not self.kinds & ~CONTENT_LENGTH:
             self.state = DONE
             self.sent = length = len(body)
             if not self.kinds:
@@ -181,21 +189,28 @@ class Http1Stream(Stream):
 
     def _respond_otherwise(self, fields: list[bytes], body: bytes) -> None:
         bodyless = self.bodyless
-        if not self.kinds & (CONTENT_LENGTH | BODYLESS) and (body or not bodyless):
+        if self.trailers:
+            self._begin_chunks(fields)
+        elif not self.kinds & (CONTENT_LENGTH | BODYLESS) and (body or not bodyless):
             fields.append(b"Content-Length: %d\r\n" % len(body))
         self._finish_head(fields)
         self.state = DONE
         self.sent = 0 if bodyless else len(body)
-        self._connection.send_pieces(b"".join(fields), b"" if bodyless else body)
+        pieces = [b"".join(fields), b"" if bodyless else body]
+        if self._chunked:
+            if body:
+                pieces[0] += b"%x\r\n" % len(body)
+                pieces.append(b"\r\n")
+            pieces.append(self._last_chunk())
+        self._connection.send_pieces(*pieces)
 
     def send_head(self, data: bytes) -> None:
         """Send the head and the first block."""
         fields = self.fields
         assert fields is not None
-        if self.length < 0 and not self.kinds & BODYLESS:
+        if (self.length < 0 or self.trailers) and not self.kinds & BODYLESS:
             if self._http11:
-                self._chunked = True
-                fields.append(_CHUNKED)
+                self._begin_chunks(fields)
             else:
                 self.close_after()  # the end of the connection is the end of the content
         self._finish_head(fields)
@@ -218,27 +233,65 @@ class Http1Stream(Stream):
         """Send the head and a region of a file, which the kernel reads where it can."""
         fields = self.fields
         assert fields is not None
+        bodyless = self.bodyless
         if self.length < 0 and not self.kinds & BODYLESS:
             self.length = size
             fields.append(b"Content-Length: %d\r\n" % size)
+            self.kinds |= CONTENT_LENGTH
+        if self.trailers:
+            self._begin_chunks(fields)
         self._finish_head(fields)
         self.state = BODY
-        if self.bodyless:
-            self._connection.send(b"".join(fields))
-        else:
-            self._connection.send_file(b"".join(fields), descriptor, offset, self.length)
-            self.sent = self.length
+        head = b"".join(fields)
+        if bodyless:
+            self._connection.send(head)
+            return
+        in_chunk = self._chunked and self.length > 0  # all of it in one; an empty one would end it
+        if in_chunk:
+            head += b"%x\r\n" % self.length
+        self._connection.send_file(head, descriptor, offset, self.length)
+        self.sent = self.length
+        if in_chunk:
+            self._connection.send(b"\r\n")
 
     def send_end(self) -> None:
         """Send the end of chunked content."""
         if self._chunked and not self.head_request:
-            self._connection.send(_LAST_CHUNK)
+            self._connection.send(self._last_chunk())
+
+    @property
+    def can_inform(self) -> bool:
+        """Interim responses can be sent: HTTP/1.0 has none (RFC 9110 15.2)."""
+        return self._http11 and super().can_inform
+
+    @property
+    def can_trail(self) -> bool:
+        """Trailer fields can be sent: behind chunks only (RFC 9112 7.1.2)."""
+        return self._http11 and super().can_trail and (self.state is not BODY or self._chunked)
+
+    def send_informational(self, status: int, fields: list[bytes]) -> None:
+        """Send an interim response, which leaves at once."""
+        head = f"HTTP/1.1 {status_text(status)}\r\n".encode()
+        self._connection.send(b"".join([head, *fields, b"\r\n"]))
+
+    def _begin_chunks(self, fields: list[bytes]) -> None:
+        """Send the content in chunks, whatever the application knows of its length."""
+        self._chunked = True
+        if self.trailers:
+            if self.kinds & CONTENT_LENGTH:
+                _remove(fields, b"content-length:")  # not beside chunks (RFC 9112 6.2)
+            _announce(fields, self.trailers)
+        fields.append(_CHUNKED)
+
+    def _last_chunk(self) -> bytes:
+        if not self.trailers:
+            return _LAST_CHUNK
+        return b"".join([b"0\r\n", *self.trailers, b"\r\n"])
 
     def _finish_head(self, fields: list[bytes]) -> None:
         """Append what the server adds to the head, and the empty line."""
         if self.kinds & BODYLESS and self.kinds & CONTENT_LENGTH and self.status.startswith("204"):
-            # RFC 9110 8.6 forbids it.
-            fields[:] = [one for one in fields if not one.lower().startswith(b"content-length:")]
+            _remove(fields, b"content-length:")  # RFC 9110 8.6 forbids it
         if self.incomplete and (
             self._expects_continue
             or self._missing > self._connection.config.limit_unread_body
@@ -291,6 +344,17 @@ class Http1Stream(Stream):
             self._connection.linger()
         else:
             self._connection.close()
+
+
+def _remove(fields: list[bytes], beginning: bytes) -> None:
+    fields[:] = [one for one in fields if not one.lower().startswith(beginning)]
+
+
+def _announce(fields: list[bytes], trailers: list[bytes]) -> None:
+    """Tell the names of the trailers (RFC 9110 6.6.2) if the application has not."""
+    if not any(one[:8].lower() == b"trailer:" for one in fields):
+        names = dict.fromkeys(one.partition(b":")[0] for one in trailers)
+        fields.append(b"Trailer: %b\r\n" % b", ".join(names))
 
 
 def _too_slow() -> BodyTimeout:

@@ -1,0 +1,68 @@
+# cython: language_level=3, annotation_typing=False
+"""How much trouble one HTTP/2 connection may make.
+
+Many frames cost the server more than the client and move nothing forward: resets of streams that
+were just begun (CVE-2023-44487), resets that the client provokes (CVE-2025-8671), PING, SETTINGS,
+PRIORITY, empty DATA and the like (CVE-2019-9511 to 9518). Every client sends some of them, so they
+are paid from two accounts, one for resets and one for all others. Time fills both, up to a limit;
+work that is done fills the second, because honest PINGs and WINDOW_UPDATEs come with work. A
+client that has overdrawn is no client of ours.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gserver.clock import Clock
+from gserver.config import Config
+
+_RST_STREAM: Final = 3
+
+# A request brings along a PRIORITY, WINDOW_UPDATEs and an empty DATA frame that ends it.
+REQUEST: Final = 4.0
+# Each 8 KiB that are sent or received: a WINDOW_UPDATE for the stream and one for the connection
+# with every frame of 16 KiB.
+_PIECE: Final = 8192
+
+
+class Defence:
+    """The accounts of one connection.
+
+    Attributes:
+        earned: What work has earned; see `REQUEST`.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._clock = clock
+        self._most_frames = config.http2_max_control_frames
+        self._most_resets = config.http2_max_resets
+        self._frames = float(self._most_frames)
+        self._resets = float(self._most_resets)
+        self._filled = clock.now
+        self.earned = 0.0
+
+    def charge(self, kind: int, length: int) -> bool:
+        """Take the price of one frame off; False if the client cannot pay."""
+        if kind == _RST_STREAM:
+            self._resets -= 1
+            if self._resets < 0:
+                self._fill()
+            return self._resets >= 0
+        self._frames -= 1
+        if self._frames < 0:
+            self._fill()
+        return self._frames >= 0
+
+    def transferred(self, size: int) -> None:
+        """Note that so many bytes have moved; what moves anything at all counts a little."""
+        self.earned += 1 + size / _PIECE
+
+    def _fill(self) -> None:
+        """Give what was earned, and a tenth of the limits for each second."""
+        tenths = (self._clock.now - self._filled) / 10
+        self._filled = self._clock.now
+        self._frames = min(
+            self._most_frames, self._frames + self.earned + tenths * self._most_frames
+        )
+        self._resets = min(self._most_resets, self._resets + tenths * self._most_resets)
+        self.earned = 0.0

@@ -1,0 +1,843 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The engine on libnghttp2, the library behind curl, Apache httpd and Node.js.
+
+A thin binding: nghttp2 calls back for what it finds in the client's bytes, and each callback does
+no more than note it. The rules of RFC 9113 are nghttp2's to check. See `gserver.http2.engine` for
+what the methods promise. libnghttp2 1.49 is the first with the priorities of RFC 9218.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from gserver.http2.engine import ConnectionBroken, ErrorCode
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyObject
+    # Of a bytes object that nobody else has seen yet, which Cython's own types cannot express.
+    PyObject *_new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+    char *_as_string "PyBytes_AS_STRING"(PyObject *)
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    void Py_DECREF(PyObject *)
+
+
+cdef extern from "nghttp2/nghttp2.h":
+    """
+    #if NGHTTP2_VERSION_NUM < 0x013100
+    #error "libnghttp2 1.49 or later is needed"
+    #endif
+    """
+    ctypedef struct nghttp2_session
+    ctypedef struct nghttp2_session_callbacks
+    ctypedef struct nghttp2_option
+
+    ctypedef struct nghttp2_info:
+        const char *version_str
+
+    ctypedef struct nghttp2_nv:
+        uint8_t *name
+        uint8_t *value
+        size_t namelen
+        size_t valuelen
+        uint8_t flags
+
+    ctypedef struct nghttp2_frame_hd:
+        size_t length
+        int32_t stream_id
+        uint8_t type
+        uint8_t flags
+
+    ctypedef struct nghttp2_data:
+        size_t padlen
+
+    ctypedef struct nghttp2_headers:
+        int cat
+
+    ctypedef struct nghttp2_goaway:
+        uint32_t error_code
+
+    ctypedef struct nghttp2_extension:
+        void *payload
+
+    ctypedef struct nghttp2_ext_priority_update:
+        int32_t stream_id
+        uint8_t *field_value
+        size_t field_value_len
+
+    ctypedef union nghttp2_frame:
+        nghttp2_frame_hd hd
+        nghttp2_data data
+        nghttp2_headers headers
+        nghttp2_goaway goaway
+        nghttp2_extension ext
+
+    ctypedef struct nghttp2_settings_entry:
+        int32_t settings_id
+        uint32_t value
+
+    ctypedef union nghttp2_data_source:
+        void *ptr
+
+    ctypedef struct nghttp2_extpri:
+        uint32_t urgency
+        int inc
+
+    ctypedef ssize_t (*read_callback)(
+        nghttp2_session *, int32_t, uint8_t *, size_t, uint32_t *, nghttp2_data_source *, void *
+    ) noexcept
+
+    ctypedef struct nghttp2_data_provider:
+        nghttp2_data_source source
+        read_callback read_callback
+
+    ctypedef int (*frame_callback)(nghttp2_session *, const nghttp2_frame *, void *) noexcept
+    ctypedef int (*begin_frame_callback)(
+        nghttp2_session *, const nghttp2_frame_hd *, void *
+    ) noexcept
+    ctypedef int (*header_callback)(
+        nghttp2_session *, const nghttp2_frame *, const uint8_t *, size_t, const uint8_t *, size_t,
+        uint8_t, void *
+    ) noexcept
+    ctypedef int (*data_callback)(
+        nghttp2_session *, uint8_t, int32_t, const uint8_t *, size_t, void *
+    ) noexcept
+    ctypedef int (*close_callback)(nghttp2_session *, int32_t, uint32_t, void *) noexcept
+
+    nghttp2_info *nghttp2_version(int)
+    const char *nghttp2_strerror(int)
+
+    int nghttp2_session_callbacks_new(nghttp2_session_callbacks **)
+    void nghttp2_session_callbacks_set_on_begin_frame_callback(
+        nghttp2_session_callbacks *, begin_frame_callback)
+    void nghttp2_session_callbacks_set_on_begin_headers_callback(
+        nghttp2_session_callbacks *, frame_callback)
+    void nghttp2_session_callbacks_set_on_header_callback(
+        nghttp2_session_callbacks *, header_callback)
+    void nghttp2_session_callbacks_set_on_invalid_header_callback(
+        nghttp2_session_callbacks *, header_callback)
+    void nghttp2_session_callbacks_set_on_frame_recv_callback(
+        nghttp2_session_callbacks *, frame_callback)
+    void nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
+        nghttp2_session_callbacks *, data_callback)
+    void nghttp2_session_callbacks_set_on_frame_send_callback(
+        nghttp2_session_callbacks *, frame_callback)
+    void nghttp2_session_callbacks_set_on_stream_close_callback(
+        nghttp2_session_callbacks *, close_callback)
+
+    int nghttp2_option_new(nghttp2_option **)
+    void nghttp2_option_del(nghttp2_option *)
+    void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
+    void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
+    void nghttp2_option_set_builtin_recv_extension_type(nghttp2_option *, uint8_t)
+    void nghttp2_option_set_max_deflate_dynamic_table_size(nghttp2_option *, size_t)
+
+    int nghttp2_session_server_new2(
+        nghttp2_session **, nghttp2_session_callbacks *, void *, nghttp2_option *)
+    void nghttp2_session_del(nghttp2_session *)
+    ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t)
+    ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **)
+    int nghttp2_session_want_read(nghttp2_session *)
+    int nghttp2_session_upgrade2(nghttp2_session *, const uint8_t *, size_t, int, void *)
+    int nghttp2_session_terminate_session(nghttp2_session *, uint32_t)
+    int nghttp2_session_consume_connection(nghttp2_session *, size_t)
+    int nghttp2_session_consume_stream(nghttp2_session *, int32_t, size_t)
+    int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t, int32_t, int32_t)
+    int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session *)
+    uint32_t nghttp2_session_get_remote_settings(nghttp2_session *, int)
+    void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t)
+    int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t, void *)
+    int nghttp2_session_resume_data(nghttp2_session *, int32_t)
+    int nghttp2_session_change_extpri_stream_priority(
+        nghttp2_session *, int32_t, nghttp2_extpri *, int)
+
+    int nghttp2_submit_settings(
+        nghttp2_session *, uint8_t, const nghttp2_settings_entry *, size_t)
+    int nghttp2_submit_response(
+        nghttp2_session *, int32_t, const nghttp2_nv *, size_t, const nghttp2_data_provider *)
+    int32_t nghttp2_submit_headers(
+        nghttp2_session *, uint8_t, int32_t, const void *, const nghttp2_nv *, size_t, void *)
+    int nghttp2_submit_trailer(nghttp2_session *, int32_t, const nghttp2_nv *, size_t)
+    int32_t nghttp2_submit_push_promise(
+        nghttp2_session *, uint8_t, int32_t, const nghttp2_nv *, size_t, void *)
+    int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t, int32_t, uint32_t)
+    int nghttp2_submit_ping(nghttp2_session *, uint8_t, const uint8_t *)
+    int nghttp2_submit_goaway(
+        nghttp2_session *, uint8_t, int32_t, uint32_t, const uint8_t *, size_t)
+    int nghttp2_submit_shutdown_notice(nghttp2_session *)
+
+
+cdef enum:
+    # Frame types and flags (RFC 9113 6)
+    DATA_FRAME = 0
+    HEADERS_FRAME = 1
+    RST_STREAM_FRAME = 3
+    PING_FRAME = 6
+    GOAWAY_FRAME = 7
+    CONTINUATION_FRAME = 9
+    PRIORITY_UPDATE_FRAME = 16
+    END_STREAM = 1
+    ACK = 1
+    # nghttp2's names for what it returns and wants returned
+    TEMPORAL_CALLBACK_FAILURE = -521
+    DEFERRED = -508
+    CALLBACK_FAILURE = -902
+    BAD_CLIENT_MAGIC = -903
+    FLOODED = -904
+    DATA_FLAG_EOF = 1
+    DATA_FLAG_NO_END_STREAM = 2
+    NV_NO_INDEX = 1
+    NV_NO_COPY = 6
+    HCAT_REQUEST = 0
+    # Settings (RFC 9113 6.5.2, RFC 9218 2.1)
+    HEADER_TABLE_SIZE = 1
+    ENABLE_PUSH = 2
+    MAX_CONCURRENT_STREAMS = 3
+    INITIAL_WINDOW_SIZE = 4
+    MAX_FRAME_SIZE = 5
+    MAX_HEADER_LIST_SIZE = 6
+    NO_RFC7540_PRIORITIES = 9
+    # Events, as `gserver.http2.engine` numbers them
+    REQUEST_EVENT = 1
+    DATA_EVENT = 2
+    END_EVENT = 3
+    RESET_EVENT = 4
+    DRAINED_EVENT = 5
+    PRIORITY_EVENT = 6
+    PONG_EVENT = 7
+    GOAWAY_EVENT = 8
+    # Fields of one section that need no memory of their own on the way to nghttp2
+    FEW_FIELDS = 32
+    NO_ERROR = 0
+    ENHANCE_YOUR_CALM = 11
+    # The longest frame that pull() adds to what it has: a DATA frame of the default size
+    FRAME_ROOM = 16384 + 9
+    # Kinds of field sections that nghttp2 copies
+    INFORMATIONAL = 0
+    TRAILERS = 1
+    PROMISE = 2
+
+VERSION = nghttp2_version(0).version_str.decode("ascii")
+"""The version of the library."""
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class _Stream:
+    """One stream, as long as nghttp2 knows it."""
+
+    cdef int32_t id
+    cdef list fields  # of the section that is being received; None once it is too long
+    cdef size_t list_size
+    cdef object head  # the response's fields: nghttp2 points into them until the frame is made
+    cdef bytes block  # what is being sent, from `offset`
+    cdef Py_ssize_t offset
+    cdef list blocks  # what comes behind it
+    cdef Py_ssize_t unsent
+    cdef list trailers
+    cdef bint requested  # its REQUEST event was given out
+    cdef bint remote_ended
+    cdef bint local_ended  # END_STREAM was sent
+    cdef bint ending  # nothing comes behind `blocks`
+    cdef bint deferred  # nghttp2 waits for more content
+    cdef bint tell  # a DRAINED event is wanted
+    cdef bint discarded
+    cdef bint forgotten  # no event follows
+    cdef bint pushed
+
+
+@cython.final
+cdef class NghttpEngine:
+    """See `gserver.http2.engine.Engine`.
+
+    Args:
+        settings: What the server announces, and bounds.
+        charge: Is told of frames that move nothing forward.
+    """
+
+    cdef nghttp2_session *_session
+    cdef readonly list events
+    cdef readonly Py_ssize_t active
+    cdef dict _streams
+    cdef object _charge
+    cdef size_t _max_list
+    cdef int _max_continuations
+    cdef int _continuations
+    cdef Py_ssize_t _pushed
+    cdef int _broken  # the error code with which a callback wants the connection broken, or -1
+    cdef int _sent_goaway  # the error code of a GOAWAY that was sent, or -1
+    cdef bint _client_leaves
+    cdef bytes _last_words
+
+    def __cinit__(self, settings, charge):
+        cdef nghttp2_option *option
+        self._charge = charge
+        self._broken = self._sent_goaway = -1
+        self._max_list = settings.max_header_list_size
+        self._max_continuations = settings.max_continuations
+        self._last_words = b""
+        self._streams = {}
+        self.events = []
+        self._last_words = b""
+        if nghttp2_option_new(&option):
+            raise MemoryError
+        nghttp2_option_set_no_auto_window_update(option, 1)
+        # Closed streams are of use to the priorities of RFC 7540 only.
+        nghttp2_option_set_no_closed_streams(option, 1)
+        nghttp2_option_set_builtin_recv_extension_type(option, PRIORITY_UPDATE_FRAME)
+        nghttp2_option_set_max_deflate_dynamic_table_size(option, settings.encoder_table_size)
+        failed = nghttp2_session_server_new2(&self._session, _callbacks, <void *>self, option)
+        nghttp2_option_del(option)
+        if failed:
+            raise MemoryError
+        self._announce(settings)
+
+    def __dealloc__(self):
+        if self._session is not NULL:
+            nghttp2_session_del(self._session)
+
+    def _announce(self, settings):
+        cdef nghttp2_settings_entry[6] entries
+        values = (
+            (HEADER_TABLE_SIZE, settings.header_table_size),
+            (MAX_CONCURRENT_STREAMS, settings.max_concurrent_streams),
+            (INITIAL_WINDOW_SIZE, settings.initial_window_size),
+            (MAX_FRAME_SIZE, settings.max_frame_size),
+            (MAX_HEADER_LIST_SIZE, settings.max_header_list_size),
+            (NO_RFC7540_PRIORITIES, 1),
+        )
+        for i, (name, value) in enumerate(values):
+            entries[i].settings_id = name
+            entries[i].value = value
+        _check(nghttp2_submit_settings(self._session, 0, entries, 6))
+        _check(nghttp2_session_set_local_window_size(
+            self._session, 0, 0, settings.connection_window_size))
+
+    @property
+    def can_push(self):
+        cdef uint32_t most
+        if self._client_leaves or self._sent_goaway >= 0:
+            return False
+        if not nghttp2_session_get_remote_settings(self._session, ENABLE_PUSH):
+            return False
+        most = nghttp2_session_get_remote_settings(self._session, MAX_CONCURRENT_STREAMS)
+        return <uint32_t>self._pushed < most
+
+    @property
+    def last_stream(self):
+        return nghttp2_session_get_last_proc_stream_id(self._session)
+
+    # -- the client's bytes -------------------------------------------------------------------
+
+    def receive(self, bytes data not None):
+        cdef ssize_t taken = nghttp2_session_mem_recv(
+            self._session, <const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        if self._broken < 0 and taken == FLOODED:
+            self._broken = ENHANCE_YOUR_CALM
+        if self._broken >= 0:
+            nghttp2_session_terminate_session(self._session, self._broken)
+            raise ConnectionBroken(self._broken, "too many frames, or too large a header section")
+        if taken < 0:
+            nghttp2_session_terminate_session(self._session, ErrorCode.PROTOCOL_ERROR)
+            raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, _reason(taken))
+        if not nghttp2_session_want_read(self._session):
+            # nghttp2 has queued a GOAWAY, or the client has left. What it sends tells which.
+            self._last_words += self.pull(FRAME_ROOM)
+            if self._sent_goaway > NO_ERROR:
+                raise ConnectionBroken(self._sent_goaway)
+
+    def upgrade(self, bytes settings not None, bint head):
+        cdef _Stream stream = self._open(1)
+        stream.requested = stream.remote_ended = True
+        code = nghttp2_session_upgrade2(
+            self._session, <const uint8_t *>PyBytes_AS_STRING(settings),
+            PyBytes_GET_SIZE(settings), head, <void *>stream)
+        if code:
+            raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, "malformed HTTP2-Settings")
+
+    cdef _Stream _open(self, int32_t id):
+        cdef _Stream stream = _Stream.__new__(_Stream)
+        stream.id = id
+        self._streams[id] = stream
+        self.active += 1
+        return stream
+
+    # -- our bytes ----------------------------------------------------------------------------
+
+    def pull(self, Py_ssize_t size):
+        cdef const uint8_t *frame
+        cdef ssize_t length
+        cdef Py_ssize_t filled = 0
+        cdef Py_ssize_t room
+        cdef PyObject *output
+        cdef object result
+        cdef bytes words = self._last_words
+        if words:
+            self._last_words = b""
+            return words
+        length = nghttp2_session_mem_send(self._session, &frame)
+        if length <= 0:
+            return b""
+        room = size + FRAME_ROOM
+        if length > room:
+            return PyBytes_FromStringAndSize(<const char *>frame, length)
+        output = _new_bytes(NULL, room)
+        while length > 0:
+            memcpy(_as_string(output) + filled, frame, length)
+            filled += length
+            if filled >= size:
+                break
+            length = nghttp2_session_mem_send(self._session, &frame)
+            if length > room - filled:
+                # Larger than any DATA frame: a large header section.
+                result = _finish(output, filled)
+                return result + PyBytes_FromStringAndSize(<const char *>frame, length)
+        return _finish(output, filled)
+
+    def respond(self, int32_t id, list fields not None, bytes body not None):
+        cdef _Stream stream = self._streams.get(id)
+        if stream is None:
+            return
+        stream.head = fields
+        if not body:
+            self._submit(stream, fields, False)
+            return
+        stream.block = body
+        stream.offset = 0
+        stream.unsent = PyBytes_GET_SIZE(body)
+        stream.ending = True
+        self._submit(stream, fields, True)
+
+    def send_head(self, int32_t id, list fields not None):
+        cdef _Stream stream = self._streams.get(id)
+        if stream is not None:
+            stream.head = fields
+            self._submit(stream, fields, True)
+
+    cdef int _submit(self, _Stream stream, list fields, bint content) except -1:
+        cdef nghttp2_nv[FEW_FIELDS] few
+        cdef nghttp2_nv *nv = few
+        cdef nghttp2_data_provider provider
+        cdef Py_ssize_t count = len(fields)
+        if count > FEW_FIELDS:
+            nv = <nghttp2_nv *>malloc(count * sizeof(nghttp2_nv))
+            if nv is NULL:
+                raise MemoryError
+        try:
+            _fill(nv, fields, NV_NO_COPY)
+            provider.source.ptr = <void *>stream
+            provider.read_callback = _on_read
+            _check(nghttp2_submit_response(
+                self._session, stream.id, nv, count, &provider if content else NULL))
+        finally:
+            if nv is not few:
+                free(nv)
+        return 0
+
+    def send_informational(self, int32_t id, list fields not None):
+        if id in self._streams:
+            self._submit_copied(id, fields, INFORMATIONAL)
+
+    cdef int32_t _submit_copied(self, int32_t id, list fields, int kind) except -1:
+        """Submit a field section that nghttp2 copies; return what it returns."""
+        cdef Py_ssize_t count = len(fields)
+        cdef int32_t result
+        cdef _Stream stream
+        cdef nghttp2_nv *nv = <nghttp2_nv *>malloc(count * sizeof(nghttp2_nv))
+        if nv is NULL:
+            raise MemoryError
+        try:
+            _fill(nv, fields, 0)
+            if kind == INFORMATIONAL:
+                result = nghttp2_submit_headers(self._session, 0, id, NULL, nv, count, NULL)
+            elif kind == TRAILERS:
+                result = nghttp2_submit_trailer(self._session, id, nv, count)
+            else:
+                result = nghttp2_submit_push_promise(self._session, 0, id, nv, count, NULL)
+        finally:
+            free(nv)
+        return _check(result)
+
+    def send_data(self, int32_t id, bytes data not None):
+        cdef _Stream stream = self._streams.get(id)
+        if stream is None:
+            return
+        stream.tell = True
+        stream.unsent += PyBytes_GET_SIZE(data)
+        if stream.block is None:
+            stream.block = data
+            stream.offset = 0
+        elif stream.blocks is None:
+            stream.blocks = [data]
+        else:
+            stream.blocks.append(data)
+        self._resume(stream)
+
+    def send_end(self, int32_t id, list trailers not None):
+        cdef _Stream stream = self._streams.get(id)
+        if stream is not None:
+            stream.ending = True
+            stream.trailers = trailers
+            self._resume(stream)
+
+    cdef int _resume(self, _Stream stream) except -1:
+        if stream.deferred:
+            stream.deferred = False
+            nghttp2_session_resume_data(self._session, stream.id)
+        return 0
+
+    def unsent(self, int32_t id):
+        cdef _Stream stream = self._streams.get(id)
+        return 0 if stream is None else stream.unsent
+
+    def reset(self, int32_t id, uint32_t code):
+        cdef _Stream stream = self._streams.get(id)
+        if stream is not None and not stream.forgotten:
+            stream.forgotten = True
+            _check(nghttp2_submit_rst_stream(self._session, 0, id, code))
+
+    def discard(self, int32_t id):
+        cdef _Stream stream = self._streams.get(id)
+        if stream is not None and not stream.discarded:
+            stream.discarded = True
+            if stream.local_ended:
+                self._stop_client(stream)
+
+    cdef int _stop_client(self, _Stream stream) except -1:
+        """Tell a client that still sends that the response is complete."""
+        if not stream.remote_ended and not stream.forgotten:
+            stream.forgotten = True
+            _check(nghttp2_submit_rst_stream(self._session, 0, stream.id, NO_ERROR))
+        return 0
+
+    def consume(self, int32_t id, size_t size):
+        if id in self._streams:
+            _check(nghttp2_session_consume_stream(self._session, id, size))
+
+    def widen(self, int32_t id, int32_t size):
+        cdef _Stream stream = self._streams.get(id)
+        if stream is not None and not stream.remote_ended:
+            _check(nghttp2_session_set_local_window_size(self._session, 0, id, size))
+
+    def push(self, int32_t id, list fields not None):
+        cdef int32_t promised = self._submit_copied(id, fields, PROMISE)
+        cdef _Stream stream = self._open(promised)
+        stream.requested = stream.remote_ended = stream.pushed = True
+        self._pushed += 1
+        return promised
+
+    def prioritise(self, int32_t id, uint32_t urgency, bint incremental):
+        cdef nghttp2_extpri priority
+        priority.urgency = urgency
+        priority.inc = incremental
+        if id in self._streams:
+            nghttp2_session_change_extpri_stream_priority(self._session, id, &priority, 1)
+
+    def ping(self):
+        _check(nghttp2_submit_ping(self._session, 0, NULL))
+
+    def announce_shutdown(self):
+        _check(nghttp2_submit_shutdown_notice(self._session))
+
+    def go_away(self, uint32_t code):
+        _check(nghttp2_submit_goaway(
+            self._session, 0, nghttp2_session_get_last_proc_stream_id(self._session), code,
+            NULL, 0))
+
+    # -- what nghttp2 calls back for ----------------------------------------------------------
+
+    cdef int _begin_frame(self, const nghttp2_frame_hd *frame) except -1:
+        if frame.type == DATA_FRAME:
+            # One that is nothing but padding shows only when it has come.
+            if frame.length or frame.flags & END_STREAM:
+                return 0
+        elif frame.type == HEADERS_FRAME:
+            self._continuations = 0
+            return 0
+        elif frame.type == CONTINUATION_FRAME:
+            self._continuations += 1
+            if self._continuations > self._max_continuations:
+                self._broken = ENHANCE_YOUR_CALM
+            return 0
+        self._count(frame.type, frame.length)
+        return 0
+
+    cdef int _count(self, int kind, size_t length) except -1:
+        if not self._charge(kind, length):
+            self._broken = ENHANCE_YOUR_CALM
+        return 0
+
+    cdef int _begin_section(self, const nghttp2_frame *frame) except -1:
+        cdef _Stream stream
+        if <int>frame.headers.cat == HCAT_REQUEST:
+            stream = self._open(frame.hd.stream_id)
+            nghttp2_session_set_stream_user_data(
+                self._session, frame.hd.stream_id, <void *>stream)
+        else:
+            stream = self._streams.get(frame.hd.stream_id)
+            if stream is None:
+                return 0
+        stream.fields = []
+        stream.list_size = 0
+        return 0
+
+    cdef int _field(
+        self, int32_t id, const uint8_t *name, size_t name_length, const uint8_t *value,
+        size_t value_length,
+    ) except -1:
+        cdef void *known = nghttp2_session_get_stream_user_data(self._session, id)
+        cdef _Stream stream
+        if known is NULL:
+            return 0
+        stream = <_Stream>known
+        stream.list_size += name_length + value_length + 32  # RFC 9113 6.5.2
+        if stream.list_size <= self._max_list:
+            stream.fields.append((
+                PyBytes_FromStringAndSize(<const char *>name, name_length),
+                PyBytes_FromStringAndSize(<const char *>value, value_length),
+            ))
+        else:
+            stream.fields = None
+            if stream.list_size > 4 * self._max_list:
+                self._broken = ENHANCE_YOUR_CALM
+        return 0
+
+    cdef int _frame(self, const nghttp2_frame *frame) except -1:
+        cdef int kind = frame.hd.type
+        cdef _Stream stream
+        if kind == HEADERS_FRAME:
+            stream = self._streams.get(frame.hd.stream_id)
+            if stream is not None:
+                self._section(stream, frame.hd.flags & END_STREAM)
+        elif kind == DATA_FRAME:
+            if frame.hd.length == frame.data.padlen and not frame.hd.flags & END_STREAM:
+                if frame.hd.length:
+                    self._count(DATA_FRAME, 0)
+            if frame.hd.flags & END_STREAM:
+                stream = self._streams.get(frame.hd.stream_id)
+                if stream is not None:
+                    self._ended(stream, [])
+        elif kind == PING_FRAME:
+            if frame.hd.flags & ACK:
+                self.events.append((PONG_EVENT, 0, None))
+        elif kind == GOAWAY_FRAME:
+            self._client_leaves = True
+            self.events.append((GOAWAY_EVENT, 0, frame.goaway.error_code))
+        elif kind == PRIORITY_UPDATE_FRAME:
+            self._priority_update(<nghttp2_ext_priority_update *>frame.ext.payload)
+        return 0
+
+    cdef int _section(self, _Stream stream, bint ended) except -1:
+        """Give out the request, or its trailers."""
+        fields = stream.fields
+        stream.fields = None
+        if stream.requested:
+            self._ended(stream, [] if fields is None else fields)
+        else:
+            stream.requested = True
+            stream.remote_ended = ended
+            self.events.append((REQUEST_EVENT, stream.id, (fields, ended)))
+        return 0
+
+    cdef int _ended(self, _Stream stream, list trailers) except -1:
+        stream.remote_ended = True
+        if not stream.discarded and not stream.forgotten:
+            self.events.append((END_EVENT, stream.id, trailers))
+        return 0
+
+    cdef int _priority_update(self, nghttp2_ext_priority_update *update) except -1:
+        if update is not NULL and update.stream_id in self._streams:
+            value = PyBytes_FromStringAndSize(
+                <const char *>update.field_value, update.field_value_len)
+            self.events.append((PRIORITY_EVENT, update.stream_id, value))
+        return 0
+
+    cdef int _content(self, int32_t id, const uint8_t *data, size_t length) except -1:
+        cdef _Stream stream = self._streams.get(id)
+        nghttp2_session_consume_connection(self._session, length)
+        if stream is not None and not stream.discarded and not stream.forgotten:
+            self.events.append(
+                (DATA_EVENT, id, PyBytes_FromStringAndSize(<const char *>data, length)))
+        return 0
+
+    cdef int _sent(self, const nghttp2_frame *frame) except -1:
+        cdef _Stream stream
+        cdef int kind = frame.hd.type
+        if kind == HEADERS_FRAME or kind == DATA_FRAME:
+            if frame.hd.flags & END_STREAM:
+                stream = self._streams.get(frame.hd.stream_id)
+                if stream is not None:
+                    stream.local_ended = True
+                    if stream.discarded:
+                        self._stop_client(stream)
+        elif kind == RST_STREAM_FRAME:
+            stream = self._streams.get(frame.hd.stream_id)
+            if stream is None or not stream.forgotten:
+                # nghttp2's own: the client broke a rule.
+                self._count(RST_STREAM_FRAME, 4)
+        elif kind == GOAWAY_FRAME:
+            self._sent_goaway = frame.goaway.error_code
+        return 0
+
+    cdef int _closed(self, int32_t id, uint32_t code) except -1:
+        cdef _Stream stream = self._streams.pop(id, None)
+        if stream is None:
+            return 0
+        self.active -= 1
+        self._pushed -= stream.pushed
+        if stream.requested and not stream.forgotten:
+            if not (stream.remote_ended and stream.local_ended):
+                self.events.append((RESET_EVENT, id, code))
+        return 0
+
+    cdef ssize_t _read(
+        self, _Stream stream, uint8_t *buffer, size_t length, uint32_t *flags
+    ) except -1:
+        """Copy content of the response into a frame; say whether it was the last."""
+        cdef Py_ssize_t filled = 0
+        cdef Py_ssize_t part
+        cdef Py_ssize_t room = length
+        stream.head = None
+        while stream.block is not None and filled < room:
+            part = min(PyBytes_GET_SIZE(stream.block) - stream.offset, room - filled)
+            memcpy(buffer + filled, PyBytes_AS_STRING(stream.block) + stream.offset, part)
+            filled += part
+            stream.offset += part
+            if stream.offset == PyBytes_GET_SIZE(stream.block):
+                stream.block = stream.blocks.pop(0) if stream.blocks else None
+                stream.offset = 0
+        stream.unsent -= filled
+        if stream.block is not None:
+            return filled
+        if stream.tell:
+            stream.tell = False
+            self.events.append((DRAINED_EVENT, stream.id, None))
+        if stream.ending:
+            flags[0] |= DATA_FLAG_EOF
+            if stream.trailers:
+                flags[0] |= DATA_FLAG_NO_END_STREAM
+                self._submit_copied(stream.id, stream.trailers, TRAILERS)
+        elif not filled:
+            stream.deferred = True
+            return DEFERRED
+        return filled
+
+
+cdef object _finish(PyObject *output, Py_ssize_t size):
+    """Return the bytes object, which so far has one owner, cut to its size."""
+    _PyBytes_Resize(&output, size)
+    result = <object>output
+    Py_DECREF(output)
+    return result
+
+
+cdef int _fill(nghttp2_nv *nv, list fields, uint8_t flags) except -1:
+    cdef Py_ssize_t i
+    cdef tuple field
+    cdef bytes name, value
+    for i in range(len(fields)):
+        field = fields[i]
+        name = field[0]
+        value = field[1]
+        nv[i].name = <uint8_t *>PyBytes_AS_STRING(name)
+        nv[i].namelen = PyBytes_GET_SIZE(name)
+        nv[i].value = <uint8_t *>PyBytes_AS_STRING(value)
+        nv[i].valuelen = PyBytes_GET_SIZE(value)
+        nv[i].flags = flags | NV_NO_INDEX if field[2] else flags
+    return 0
+
+
+cdef int32_t _check(int32_t code) except -1:
+    if code < 0:
+        if code == -901:
+            raise MemoryError
+        raise RuntimeError(_reason(code))
+    return code
+
+
+cdef str _reason(int code):
+    return nghttp2_strerror(code).decode("ascii")
+
+
+# Exceptions cannot pass through C: a defect of ours breaks the connection, and is printed.
+cdef int _on_begin_frame(
+    nghttp2_session *session, const nghttp2_frame_hd *frame, void *engine
+) noexcept:
+    (<NghttpEngine>engine)._begin_frame(frame)
+    return CALLBACK_FAILURE if (<NghttpEngine>engine)._broken >= 0 else 0
+
+
+cdef int _on_begin_headers(
+    nghttp2_session *session, const nghttp2_frame *frame, void *engine
+) noexcept:
+    (<NghttpEngine>engine)._begin_section(frame)
+    return 0
+
+
+cdef int _on_header(
+    nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_length,
+    const uint8_t *value, size_t value_length, uint8_t flags, void *engine,
+) noexcept:
+    (<NghttpEngine>engine)._field(
+        frame.hd.stream_id, name, name_length, value, value_length)
+    return CALLBACK_FAILURE if (<NghttpEngine>engine)._broken >= 0 else 0
+
+
+cdef int _on_invalid_header(
+    nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_length,
+    const uint8_t *value, size_t value_length, uint8_t flags, void *engine,
+) noexcept:
+    # Without this nghttp2 would leave the field out, and let the request pass.
+    return TEMPORAL_CALLBACK_FAILURE
+
+
+cdef int _on_frame(
+    nghttp2_session *session, const nghttp2_frame *frame, void *engine
+) noexcept:
+    (<NghttpEngine>engine)._frame(frame)
+    return CALLBACK_FAILURE if (<NghttpEngine>engine)._broken >= 0 else 0
+
+
+cdef int _on_data(
+    nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t length,
+    void *engine,
+) noexcept:
+    (<NghttpEngine>engine)._content(id, data, length)
+    return 0
+
+
+cdef int _on_sent(
+    nghttp2_session *session, const nghttp2_frame *frame, void *engine
+) noexcept:
+    (<NghttpEngine>engine)._sent(frame)
+    return 0
+
+
+cdef int _on_close(
+    nghttp2_session *session, int32_t id, uint32_t code, void *engine
+) noexcept:
+    (<NghttpEngine>engine)._closed(id, code)
+    return 0
+
+
+cdef ssize_t _on_read(
+    nghttp2_session *session, int32_t id, uint8_t *buffer, size_t length, uint32_t *flags,
+    nghttp2_data_source *source, void *engine,
+) noexcept:
+    return (<NghttpEngine>engine)._read(<_Stream>source.ptr, buffer, length, flags)
+
+
+cdef nghttp2_session_callbacks *_callbacks = NULL
+if nghttp2_session_callbacks_new(&_callbacks):
+    raise MemoryError
+nghttp2_session_callbacks_set_on_begin_frame_callback(_callbacks, _on_begin_frame)
+nghttp2_session_callbacks_set_on_begin_headers_callback(_callbacks, _on_begin_headers)
+nghttp2_session_callbacks_set_on_header_callback(_callbacks, _on_header)
+nghttp2_session_callbacks_set_on_invalid_header_callback(_callbacks, _on_invalid_header)
+nghttp2_session_callbacks_set_on_frame_recv_callback(_callbacks, _on_frame)
+nghttp2_session_callbacks_set_on_data_chunk_recv_callback(_callbacks, _on_data)
+nghttp2_session_callbacks_set_on_frame_send_callback(_callbacks, _on_sent)
+nghttp2_session_callbacks_set_on_stream_close_callback(_callbacks, _on_close)

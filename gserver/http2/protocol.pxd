@@ -1,0 +1,30 @@
+# C types for protocol.py, for when it is compiled; see docs/architecture.rst.
+
+cimport cython
+
+from gserver.http2.defence cimport Defence
+from gserver.request cimport Limits
+from gserver.transport cimport Transport
+
+
+cdef class Http2:
+    cdef readonly Transport connection
+    cdef readonly object engine
+    cdef readonly dict streams
+    cdef readonly Py_ssize_t window
+    cdef Limits _limits
+    cdef Py_ssize_t _most
+    cdef Defence _defence
+    cdef Py_ssize_t _requests
+    cdef bint _scheduled
+    cdef bint _draining
+    cdef bint _leaving
+
+    cpdef receive_data(self, bytes data)
+    cpdef schedule(self)
+    cpdef release(self, object stream)
+    cpdef _act(self)
+    cpdef _begin(self, object number, list fields, bint ended)
+    cpdef _dispatch(self, object number, dict environ, bint ended=*)
+    @cython.locals(data=bytes, connection=Transport)
+    cpdef _flush(self)

@@ -1,0 +1,300 @@
+# cython: language_level=3, annotation_typing=False
+"""One HTTP/2 connection: its streams, what they send in a turn of the loop, and how it ends.
+
+Runs in the hub, except the methods that handlers' greenlets call: `schedule` and `release`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from gserver.api.errors import RemoteProtocolError, RequestTooLarge
+from gserver.clock import NEVER
+from gserver.environ import Environ
+from gserver.fields import status_text
+from gserver.http2 import engine as events
+from gserver.http2.defence import REQUEST, Defence
+from gserver.http2.engine import ConnectionBroken, Engine, ErrorCode, Field, Settings
+from gserver.http2.engines import engine_type
+from gserver.http2.request import build_environ
+from gserver.http2.stream import Http2Stream
+from gserver.request import Limits
+from gserver.transport import Transport
+
+logger = logging.getLogger("gserver.error")
+
+# Bytes that leave in one send.
+_OUTPUT: Final = 65536
+# Sends in one turn of the loop: a client that reads fast must not keep the hub for itself.
+_SENDS: Final = 4
+# Bytes that are received at once: a few frames of an upload.
+_PACKET: Final = 32768
+# How long a client may take to answer the PING that follows the first GOAWAY: a round trip.
+_GOODBYE: Final = 1.0
+_RST_STREAM: Final = 3
+
+
+class Http2:
+    """The protocol of one connection.
+
+    Attributes:
+        engine: Speaks HTTP/2.
+        streams: The exchanges whose handlers have not finished, by the stream's number.
+        window: How far ahead a client may send on a stream that is read.
+    """
+
+    def __init__(self, connection: Transport, limits: Limits) -> None:
+        config = connection.config
+        self.connection = connection
+        self.window = max(config.http2_max_window_size, config.http2_initial_window_size)
+        self._limits = limits
+        self._most = config.http2_max_concurrent_streams
+        self._defence = Defence(config, connection.clock)
+        settings = Settings(
+            max_concurrent_streams=self._most,
+            initial_window_size=config.http2_initial_window_size,
+            connection_window_size=config.http2_connection_window_size,
+            max_frame_size=config.http2_max_frame_size,
+            header_table_size=config.http2_header_table_size,
+            encoder_table_size=config.http2_header_table_size,
+            max_header_list_size=limits.head,
+            max_continuations=config.http2_max_continuations,
+        )
+        make = engine_type(config.http2_engine)
+        self.engine: Engine = make(settings, self._defence.charge)
+        self.streams: dict[int, Http2Stream] = {}
+        self._requests = 0
+        self._scheduled = False
+        self._draining = self._leaving = False
+        connection.packet = _PACKET
+
+    # -- what the connection calls -----------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the connection."""
+        # What the handlers send in this turn is sent at its end.
+        self._scheduled = True
+        self._defence.transferred(len(data))
+        try:
+            self.engine.receive(data)
+        except ConnectionBroken as exc:
+            self._break(exc)
+            return
+        if self.engine.events:
+            self._act()
+        self._flush()
+
+    def receive_eof(self) -> None:
+        """Give up: who sends nothing more grants nothing more either."""
+        self.connection.close()
+
+    def expire(self) -> None:
+        """Act on a deadline: nobody reads, or nothing goes on."""
+        if self.connection.blocked:
+            logger.info("%s: the client does not read", self.connection.peer)
+            self.connection.abort()
+        elif self._draining:
+            self._leave()
+        else:
+            self._break(ConnectionBroken(ErrorCode.NO_ERROR))
+
+    def drain(self) -> None:
+        """Finish the streams that the client has begun or is beginning (RFC 9113 6.8)."""
+        if not self._draining:
+            self._draining = True
+            self.engine.announce_shutdown()
+            self.engine.ping()
+            self.connection.deadline = self.connection.clock.after(_GOODBYE)
+            self.schedule()
+
+    def resume_sending(self) -> None:
+        """Send what has gathered while the socket was full."""
+        self._flush()
+
+    def closed(self) -> None:
+        """Tell the handlers."""
+        self.connection.defer(self._lose_all)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing goes on; a connection that takes its leave closes by itself."""
+        return not (self.streams or self.engine.active or self._draining)
+
+    # -- what the streams call ---------------------------------------------------------------
+
+    def schedule(self) -> None:
+        """Have what the engine holds sent at the end of this turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.connection.defer(self._flush)
+
+    def release(self, stream: Http2Stream) -> None:
+        """Forget a stream whose handler has finished."""
+        del self.streams[stream.id]
+        if not self.streams:
+            self.schedule()  # perhaps the connection is idle now
+
+    def promise(self, number: int, fields: list[Field]) -> bool:
+        """Push the response to a request that the client has not made (RFC 9113 8.4).
+
+        Returns whether it was promised: not if it is none that the server would take.
+        """
+        try:
+            environ = build_environ([(name, value) for name, value, _ in fields], self._limits)
+        except RemoteProtocolError:
+            return False
+        promised = self.engine.push(number, fields)
+        # In the hub: a handler starts there.
+        self.connection.defer(self._dispatch_promised, promised, environ)
+        self.schedule()
+        return True
+
+    def _dispatch_promised(self, number: int, environ: Environ) -> None:
+        if not self.connection.closed:
+            self._dispatch(number, environ)
+
+    # -- the rest ----------------------------------------------------------------------------
+
+    def begin_upgraded(self, settings: bytes, environ: Environ) -> None:
+        """Answer, as stream 1, the request that asked for the upgrade (RFC 7540 3.2)."""
+        try:
+            self.engine.upgrade(settings, environ["REQUEST_METHOD"] == "HEAD")
+        except ConnectionBroken as exc:
+            self._break(exc)
+            return
+        environ["SERVER_PROTOCOL"] = "HTTP/2"
+        self._dispatch(1, environ)
+        self.schedule()
+
+    def _act(self) -> None:
+        """Do what the engine has found."""
+        happened = self.engine.events[:]
+        self.engine.events.clear()
+        for kind, number, payload in happened:
+            if kind == events.REQUEST:
+                self._begin(number, *payload)
+            elif kind == events.PONG:
+                self._leave()
+            elif (stream := self.streams.get(number)) is not None:
+                self._tell(stream, kind, payload)
+
+    def _tell(self, stream: Http2Stream, kind: int, payload: Any) -> None:
+        if kind == events.DATA:
+            stream.take(payload)
+        elif kind == events.DRAINED:
+            stream.taken()
+        elif kind == events.END:
+            stream.take_end(payload)
+        elif kind == events.RESET:
+            stream.lose()
+        elif kind == events.PRIORITY:
+            stream.set_priority(payload)
+
+    def _begin(self, number: int, fields: list[tuple[bytes, bytes]] | None, ended: bool) -> None:
+        """Have a request answered."""
+        self._defence.earned += REQUEST
+        if len(self.streams) >= self._most:
+            # Handlers of streams that were reset still run: the client has no more to ask for.
+            self.engine.reset(number, ErrorCode.REFUSED_STREAM)
+            self._defence.charge(_RST_STREAM, 0)
+            return
+        try:
+            if fields is None:
+                raise RequestTooLarge("header section too long", 431)
+            environ = build_environ(fields, self._limits)
+            self._check_length(environ)
+        except RemoteProtocolError as exc:
+            self._refuse(number, exc)
+            return
+        self._dispatch(number, environ, ended)
+
+    def _check_length(self, environ: Environ) -> None:
+        most = self._limits.body
+        length = environ.get("CONTENT_LENGTH")
+        if most and length and int(length[:20]) > most:
+            raise RequestTooLarge("content too large")
+
+    def _dispatch(self, number: int, environ: Environ, ended: bool = True) -> None:
+        connection = self.connection
+        connection.deadline = NEVER
+        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = connection.remote
+        if connection.tls is not None:
+            environ.update(connection.tls_environ)
+        stream = Http2Stream(self, number, environ)
+        self.streams[number] = stream
+        if "HTTP_PRIORITY" in environ:
+            self.engine.prioritise(number, *stream.priority())
+        if not ended:
+            stream.expect_content()
+        self._requests += 1
+        if self._limits.requests and self._requests >= self._limits.requests:
+            self.drain()
+        connection.dispatch(stream)
+
+    def _refuse(self, number: int, error: RemoteProtocolError) -> None:
+        """Answer a request that no handler gets to see."""
+        logger.info("%s: %d %s", self.connection.peer, error.status, error.reason)
+        text = status_text(error.status)
+        body = f"{text}: {error.reason}\n".encode("latin-1", "replace")
+        fields = [
+            (b":status", b"%d" % error.status, False),
+            (b"content-type", b"text/plain; charset=latin-1", False),
+            (b"content-length", b"%d" % len(body), False),
+            *self.connection.clock.fields,
+        ]
+        self.engine.respond(number, fields, body)
+        self.engine.discard(number)
+
+    def _flush(self) -> None:
+        """Send what the engine has for the client, as far as the socket takes it."""
+        self._scheduled = False
+        connection = self.connection
+        if connection.closed:
+            return
+        engine = self.engine
+        for _ in range(_SENDS):
+            if connection.blocked:
+                break
+            data = engine.pull(_OUTPUT)
+            if not data:
+                break
+            self._defence.transferred(len(data))
+            connection.offer(data)
+        else:
+            self.schedule()
+        if engine.events:
+            self._act()
+        if not self.streams and not engine.active and not connection.blocked:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Note that nothing goes on."""
+        connection = self.connection
+        if self._leaving:
+            connection.close()
+        elif not self._draining and connection.deadline == NEVER:
+            connection.deadline = connection.clock.now + self._limits.keepalive
+
+    def _leave(self) -> None:
+        """Take no more streams, and close when those that there are have finished."""
+        if self._draining and not self._leaving:
+            self._leaving = True
+            self.connection.deadline = NEVER
+            self.engine.go_away(ErrorCode.NO_ERROR)
+            self.schedule()
+
+    def _break(self, error: ConnectionBroken) -> None:
+        """End the connection: with a GOAWAY that says why, and without waiting for anybody."""
+        if error.code != ErrorCode.NO_ERROR:
+            logger.info("%s: %s", self.connection.peer, error)
+        else:
+            self.engine.go_away(ErrorCode.NO_ERROR)
+        if not self.connection.blocked:
+            self.connection.send_now(self.engine.pull(_OUTPUT))
+        self._lose_all()
+        self.connection.linger()
+
+    def _lose_all(self) -> None:
+        for stream in list(self.streams.values()):
+            stream.lose()

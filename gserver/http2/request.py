@@ -1,0 +1,135 @@
+# cython: language_level=3, annotation_typing=False
+"""The environ of an HTTP/2 request (RFC 9113 8.3, PEP 3333).
+
+The engine has checked the rules that need nothing but the fields: which pseudo-header fields there
+are and that they come first, lower-case names, clean values, a content-length that is a number.
+What HTTP/1.1 checks as well is checked here, with the same code. Runs in the hub.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gserver.api.errors import RemoteProtocolError, RequestTooLarge
+from gserver.environ import Environ, decode_path, field_key
+from gserver.request import (
+    GOOD_HOSTS,
+    TARGET_CHARACTERS,
+    HeaderMap,
+    Limits,
+    check_host,
+    is_method,
+)
+
+_COLON: Final = 0x3A
+_TARGET_CHARACTERS: Final = TARGET_CHARACTERS
+_GOOD_HOSTS: Final = GOOD_HOSTS
+
+# Environ keys by field name; bounded, for the names are the client's choice.
+_NAMES: Final[dict[bytes, str]] = {}
+_MAX_NAMES: Final = 1024
+_METHODS: Final = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+}
+
+
+def build_environ(fields: list[tuple[bytes, bytes]], limits: Limits) -> Environ:
+    """Return the environ of a request.
+
+    Raises:
+        RemoteProtocolError: It is no request that this server takes.
+    """
+    environ: Environ = limits.template.copy()
+    environ["SERVER_PROTOCOL"] = "HTTP/2"
+    longest = limits.field
+    dropped = 0
+    for name, value in fields:
+        if name[0] == _COLON:
+            _take_pseudo(environ, name, value, limits)
+            continue
+        key = _NAMES.get(name) or _new_name(name, value, limits)
+        if not key:
+            dropped += 1
+            continue
+        text = value.decode("latin-1")
+        if len(name) + len(text) > longest:
+            raise RequestTooLarge("header field too long", 431)
+        if key in environ:
+            _repeated(environ, key, text)
+            dropped += key != "HTTP_COOKIE"  # which clients cut into crumbs (RFC 9113 8.2.3)
+        else:
+            environ[key] = text
+    if len(environ) + dropped > limits.keys:
+        raise RequestTooLarge("too many header fields", 431)
+    if environ.get("HTTP_HOST") not in _GOOD_HOSTS:
+        _check_authority(environ)
+    return environ
+
+
+def _take_pseudo(environ: Environ, name: bytes, value: bytes, limits: Limits) -> None:
+    if name == b":path":
+        _take_path(environ, value, limits)
+    elif name == b":method":
+        environ["REQUEST_METHOD"] = _METHODS.get(value) or _check_method(value)
+    elif name == b":authority":
+        environ["HTTP_HOST"] = value.decode("latin-1")
+
+
+def _check_method(value: bytes) -> str:
+    if value == b"CONNECT":
+        raise RemoteProtocolError("CONNECT is not supported here", 501)
+    if not is_method(value):
+        raise RemoteProtocolError("malformed method")
+    return value.decode("ascii")
+
+
+def _take_path(environ: Environ, value: bytes, limits: Limits) -> None:
+    if len(value) > limits.line:
+        raise RequestTooLarge("request target too long", 414)
+    if value.translate(None, _TARGET_CHARACTERS):
+        raise RemoteProtocolError("the request target has characters that must be escaped")
+    environ["RAW_URI"] = environ["REQUEST_URI"] = path = value.decode("ascii")
+    if "?" in path:
+        path, _, environ["QUERY_STRING"] = path.partition("?")
+    if not path.startswith("/"):
+        if value != b"*":
+            raise RemoteProtocolError("malformed request target")
+        path = ""
+    environ["PATH_INFO"] = decode_path(path) if "%" in path else path
+
+
+def _new_name(name: bytes, value: bytes, limits: Limits) -> str:
+    """Return the environ key of a name that is not known yet; "" drops the field."""
+    key = field_key(name)
+    if b"_" in name:
+        # Not remembered: another server of this process may treat them otherwise.
+        if limits.header_map is HeaderMap.REFUSE:
+            raise RemoteProtocolError("header names with an underscore are refused here")
+        if limits.header_map is HeaderMap.DANGEROUS and key != "CONTENT_LENGTH":
+            return key
+        return ""
+    if key == "HTTP_EXPECT":
+        # Not remembered either: instead of a look-up for each request.
+        if value.lower() != b"100-continue":
+            raise RemoteProtocolError("unknown expectation", 417)
+    elif len(_NAMES) < _MAX_NAMES:
+        _NAMES[name] = key
+    return key
+
+
+def _repeated(environ: Environ, key: str, text: str) -> None:
+    if key == "HTTP_HOST":
+        # RFC 9113 8.3.1: it may repeat the authority, but not name another.
+        if environ["HTTP_HOST"] != text:
+            raise RemoteProtocolError("Host is not the authority of the request")
+    elif key == "CONTENT_LENGTH":
+        pass  # the engine has seen that all of them are the same
+    else:
+        environ[key] += ("; " if key == "HTTP_COOKIE" else ",") + text
+
+
+def _check_authority(environ: Environ) -> None:
+    host = environ.get("HTTP_HOST")
+    if host is None:
+        raise RemoteProtocolError("no authority and no Host field")
+    check_host(host)

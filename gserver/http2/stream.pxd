@@ -1,0 +1,31 @@
+# C types for stream.py, for when it is compiled; see docs/architecture.rst.
+
+cimport cython
+
+from gserver.http2.protocol cimport Http2
+from gserver.stream cimport Stream
+
+
+cdef class Http2Stream(Stream):
+    cdef readonly object id
+    cdef readonly bint gone
+    cdef readonly bint incomplete
+    cdef readonly list trailers_received
+    cdef Http2 _protocol
+    cdef object _engine
+    cdef object _body
+    cdef object _reader
+    cdef object _writer
+    cdef tuple _priority
+    cdef list _chunks
+    cdef object _received
+    cdef object _failure
+    cdef object _patience
+    cdef bint _expects_continue
+    cdef bint _widened
+
+    @cython.locals(length=Py_ssize_t, fields=list)
+    cpdef respond(self, bytes body)
+    @cython.locals(fields=list, kinds=int, status=str)
+    cdef list _finish_head(self, Py_ssize_t length)
+    cpdef finished(self)

@@ -1,0 +1,370 @@
+# cython: language_level=3, annotation_typing=False
+"""The response of an HTTP/2 exchange, and the content of its request.
+
+Runs in the handler's greenlet. What is sent goes to the engine, and from there, together with what
+the other streams send in the same turn of the loop, to the socket. A greenlet that sends content
+blocks until the engine has taken it, which the client's windows decide; one that receives opens
+the window as it reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from gevent import getcurrent
+
+from gserver.api.capabilities import parse_priority
+from gserver.api.errors import (
+    BodyTimeout,
+    Disconnected,
+    LocalProtocolError,
+    RemoteProtocolError,
+    RequestTooLarge,
+)
+from gserver.body import RequestBody
+from gserver.clock import NEVER, Patience
+from gserver.environ import Environ
+from gserver.fields import BODYLESS, CONTENT_LENGTH, DATE, SERVER, FieldCache
+from gserver.files import FileSender, read_cached
+from gserver.http2.engine import ErrorCode, Field
+from gserver.stream import ABORTED, BODY, DONE, Stream
+
+if TYPE_CHECKING:
+    from gserver.http2.protocol import Http2
+
+# Content up to this length stays with the engine when the greenlet has gone on: what a client
+# that does not read can make a hundred streams hold is not much.
+_LEFT_BEHIND: Final = 16384
+
+_CONTINUE: Final = (b":status", b"100", False)
+# RFC 7541 7.1.3: what is secret must not be found out by compressing guesses beside it.
+_SECRET: Final = frozenset({"set-cookie", "authorization"})
+
+
+def _encode(name: str, value: str) -> Field:
+    lower = name.lower()
+    return lower.encode("ascii"), value.encode("latin-1"), lower in _SECRET
+
+
+_FIELDS: Final = FieldCache(_encode)
+_STATUSES: Final[dict[str, Field]] = {}
+_MAX_STATUSES: Final = 256
+
+
+def _status_field(status: str) -> Field:
+    field = (b":status", status[:3].encode("ascii"), False)
+    if len(_STATUSES) < _MAX_STATUSES:
+        _STATUSES[status] = field
+    return field
+
+
+class _Stalled(Exception):
+    """Nothing happened on the stream for as long as a client may let it wait."""
+
+
+class Http2Stream(Stream):
+    """One exchange on an HTTP/2 connection; also the source of its request's content.
+
+    Attributes:
+        id: The stream's number.
+        incomplete: The end of the request's content was not received yet.
+        gone: The client has reset the stream, or left: nothing can be sent any more.
+        trailers_received: Where the request's trailer fields go.
+    """
+
+    def __init__(self, protocol: Http2, id: int, environ: Environ) -> None:
+        self.begin(environ, _FIELDS)
+        self._protocol = protocol
+        self._engine = protocol.engine
+        self.id = id
+        self.gone = False
+        self.incomplete = False
+        self._body: RequestBody | None = None
+        self._reader: Any = None  # the greenlet that waits for content
+        self._writer: Any = None  # the greenlet that waits until content was taken
+        self._priority: tuple[int, bool] | None = None  # once it is known
+        if environ["REQUEST_METHOD"] == "HEAD":
+            self.head_request = True
+
+    # -- the request's content ---------------------------------------------------------------
+
+    def expect_content(self) -> None:
+        """Offer the request's content to the application; called in the hub."""
+        environ = self.environ
+        config = self._protocol.connection.config
+        self.incomplete = True
+        trailers: list[tuple[str, str]] = []
+        environ["wsgi.input"] = self._body = RequestBody(self)
+        environ["gserver.trailers"] = self.trailers_received = trailers
+        self._chunks: list[bytes] = []
+        self._received = 0
+        self._failure: Exception | None = None
+        self._patience = Patience(config.body_timeout, config.body_min_rate)
+        self._expects_continue = "HTTP_EXPECT" in environ
+        self._widened = False
+
+    def take(self, data: bytes) -> None:
+        """Take content; called in the hub."""
+        self._chunks.append(data)
+        self._patience.received(len(data))
+        self._wake_reader()
+
+    def take_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        """Note that all content has come; called in the hub."""
+        self.incomplete = False
+        self.trailers_received.extend(
+            (name.decode("ascii"), value.decode("latin-1")) for name, value in trailers
+        )
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            reader.switch()
+
+    def receive(self, size: int) -> bytes:
+        """Return the next of the request's content; see `gserver.body.BodySource`."""
+        self._protocol.connection.end_turn()
+        if not self._chunks and self.incomplete:
+            self._await_content()
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._received += len(data)
+        limit = self._protocol.connection.config.limit_request_body
+        if limit and self._received > limit:
+            raise RequestTooLarge("content too large")
+        if data and self.incomplete:
+            self._engine.consume(self.id, len(data))
+            self._protocol.schedule()
+        return data
+
+    def _await_content(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._reader is not None:
+            raise LocalProtocolError("another greenlet is receiving on this stream")
+        if self._expects_continue:
+            self._expects_continue = False
+            self._engine.send_informational(self.id, [_CONTINUE])
+        if not self._widened:
+            self._widened = True
+            self._engine.widen(self.id, self._protocol.window)
+        self._protocol.schedule()
+        try:
+            while not self._chunks and self.incomplete:
+                self._wait_for_more()
+        except (OSError, RemoteProtocolError) as exc:
+            self._failure = exc
+            raise
+
+    def _wait_for_more(self) -> None:
+        self._check_gone("the client left before all of the content had come")
+        begin = time.monotonic()
+        self._reader = getcurrent()
+        try:
+            self._protocol.connection.clock.park(begin + self._patience.left, _too_slow)
+        finally:
+            self._reader = None
+            self._patience.waited(time.monotonic() - begin)
+
+    # -- the response ------------------------------------------------------------------------
+
+    def respond(self, body: bytes) -> None:
+        """Send a whole response."""
+        length = len(body)
+        fields = self._finish_head(length)
+        self.state = DONE
+        if self.bodyless:
+            body = b""
+        else:
+            self.sent = length
+        self._check_gone()
+        engine = self._engine
+        if not self.trailers and (length <= _LEFT_BEHIND or not body):
+            engine.respond(self.id, fields, body)
+            self._protocol.schedule()
+        else:
+            engine.send_head(self.id, fields)
+            engine.send_data(self.id, body)
+            engine.send_end(self.id, self.trailers or [])
+            self._await_taken()
+
+    def send_head(self, data: bytes) -> None:
+        """Send the head and the first block."""
+        self._check_gone()
+        fields = self._finish_head(-1)
+        if self.bodyless:
+            self._engine.respond(self.id, fields, b"")
+            self._protocol.schedule()
+        else:
+            self._engine.send_head(self.id, fields)
+            self.send_data(data)
+
+    def send_data(self, data: bytes) -> None:
+        """Send a further block."""
+        self._check_gone()
+        if self._writer is not None:
+            raise LocalProtocolError("another greenlet is sending on this stream")
+        if data:
+            self._engine.send_data(self.id, data)
+            self._await_taken()
+
+    def send_file(self, descriptor: int, offset: int, size: int) -> None:
+        """Send the head and a region of a file, which threads read."""
+        if self.length < 0 and not self.kinds & BODYLESS:
+            self.length = size
+            assert self.fields is not None
+            self.fields.append((b"content-length", b"%d" % size, False))
+        self.state = BODY
+        first = b"" if self.bodyless else read_cached(descriptor, offset, self.length)
+        self.send_head(first)
+        if self.bodyless:
+            return
+        end = offset + self.length
+        offset += len(first)
+        if offset < end:
+            with FileSender(self._protocol.connection.threadpool, descriptor, None) as sender:
+                while offset < end:
+                    data = sender.read(offset, end - offset)
+                    if not data:
+                        raise LocalProtocolError("the file ended before its announced length")
+                    self.send_data(data)
+                    offset += len(data)
+        self.sent = self.length
+
+    def send_end(self) -> None:
+        """Send the end of the content."""
+        self._check_gone()
+        if not self.bodyless:
+            self._engine.send_end(self.id, self.trailers or [])
+            self._protocol.schedule()
+
+    def send_informational(self, status: int, fields: list[Field]) -> None:
+        """Send an interim response."""
+        self._check_gone()
+        field = (b":status", b"%d" % status, False)
+        self._engine.send_informational(self.id, [field, *fields])
+        self._protocol.schedule()
+
+    def _finish_head(self, length: int) -> list[Field]:
+        """Return the field section of the response; `length` of its content, -1 if not known."""
+        fields = self.fields
+        assert fields is not None
+        kinds = self.kinds
+        status = self.status
+        fields[0] = _STATUSES.get(status) or _status_field(status)
+        if kinds & BODYLESS:
+            if kinds & CONTENT_LENGTH and status.startswith("204"):
+                # RFC 9110 8.6 forbids it.
+                fields[:] = [field for field in fields if field[0] != b"content-length"]
+        elif length >= 0 and not kinds & CONTENT_LENGTH and (length or not self.head_request):
+            fields.append((b"content-length", b"%d" % length, False))
+        added = self._protocol.connection.clock.fields
+        if kinds & (SERVER | DATE):
+            given = {field[0] for field in fields}
+            added = [field for field in added if field[0] not in given]
+        fields += added
+        if self.never_indexed is not None:
+            secret = {name.encode("latin-1") for name in self.never_indexed}
+            fields = [(name, value, kept or name in secret) for name, value, kept in fields]
+        return fields
+
+    def _await_taken(self) -> None:
+        """Block until the engine has taken all content; `write_timeout` bounds each pause."""
+        protocol = self._protocol
+        protocol.schedule()
+        connection = protocol.connection
+        while left := self._engine.unsent(self.id):
+            self._check_gone()
+            deadline = time.monotonic() + (connection.config.write_timeout or NEVER)
+            self._writer = getcurrent()
+            try:
+                connection.clock.park(deadline, _Stalled)
+            except _Stalled:
+                if self._engine.unsent(self.id) == left:
+                    raise Disconnected("the client does not read the response") from None
+            finally:
+                self._writer = None
+        self._check_gone()
+
+    def taken(self) -> None:
+        """Go on: the engine has taken what was sent; called in the hub."""
+        writer = self._writer
+        if writer is not None:
+            self._writer = None
+            writer.switch()
+
+    # -- what HTTP/2 can do ------------------------------------------------------------------
+
+    @property
+    def can_keep_out(self) -> bool:
+        """Header fields are compressed (RFC 7541)."""
+        return True
+
+    @property
+    def can_push(self) -> bool:
+        """The client takes pushed responses; a pushed one leads to none itself (RFC 9113 8.4)."""
+        return not self.gone and self.id % 2 == 1 and self._engine.can_push
+
+    def push(self, path: str, headers: Sequence[tuple[str, str]]) -> bool:
+        """Promise the response to a GET of `path`, and have it handled as a request of its own."""
+        environ = self.environ
+        own = [
+            (b":method", b"GET", False),
+            (b":scheme", environ["wsgi.url_scheme"].encode("ascii"), False),
+            (b":authority", environ["HTTP_HOST"].encode("latin-1"), False),
+            (b":path", path.encode("latin-1"), False),
+        ]
+        fields = own + [_FIELDS[header][0] for header in headers]
+        return self._protocol.promise(self.id, fields)
+
+    def priority(self) -> tuple[int, bool]:
+        """Return urgency and incremental as the client wants them (RFC 9218)."""
+        if self._priority is None:
+            self._priority = parse_priority(self.environ.get("HTTP_PRIORITY", ""))
+        return self._priority
+
+    def set_priority(self, value: bytes) -> None:
+        """Take the value of a PRIORITY_UPDATE frame; called in the hub."""
+        self._priority = parse_priority(value.decode("latin-1"))
+        self._engine.prioritise(self.id, *self._priority)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _check_gone(self, reason: str = "the client has reset the stream") -> None:
+        if self.gone:
+            raise Disconnected(reason)
+
+    def lose(self) -> None:
+        """Tell the application that the client has gone; called in the hub."""
+        self.gone = True
+        for greenlet in (self._reader, self._writer):
+            if greenlet is not None:
+                greenlet.throw(Disconnected("the client has reset the stream"))
+
+    def abort(self) -> None:
+        """Break the response off."""
+        self.state = ABORTED
+        if not self.gone:
+            self.gone = True
+            self._engine.reset(self.id, ErrorCode.INTERNAL_ERROR)
+            self._protocol.schedule()
+
+    def finished(self) -> None:
+        """Take leave; a client that still sends is told to stop."""
+        if self._body is not None:
+            self._body.detach()
+            if self.incomplete and not self.gone:
+                self._engine.discard(self.id)
+                self._protocol.schedule()
+            if self._reader is not None or self._writer is not None:
+                # Another greenlet of the application is still at it.
+                self._protocol.connection.defer(self.lose)
+        self._protocol.release(self)
+
+
+def _too_slow() -> BodyTimeout:
+    return BodyTimeout("the content came too slowly")
