@@ -7,6 +7,7 @@ framework, for servers that speak only that.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
@@ -24,6 +25,11 @@ PIECE = bytes(64 << 10)
 
 TRANSFER = 256 * MIB
 """Bytes of one download or upload: far more than any buffer on the way holds."""
+
+PART = MIB // 2
+"""Bytes of one download or upload where many are under way at once."""
+
+SLEEP_SECONDS = 2.0
 
 
 def hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -48,7 +54,13 @@ def echo(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 def download(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Stream `TRANSFER` bytes from a generator."""
     start_response("200 OK", _wsgi_headers(TRANSFER))
-    return _pieces()
+    return _pieces(TRANSFER)
+
+
+def part(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Stream `PART` bytes from a generator."""
+    start_response("200 OK", _wsgi_headers(PART))
+    return _pieces(PART)
 
 
 def upload(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -58,8 +70,15 @@ def upload(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     while piece := read(len(PIECE)):
         received += len(piece)
     body = b"%d" % received
-    start_response("200 OK", _wsgi_headers(len(body)))
+    whole = received == int(environ["CONTENT_LENGTH"])
+    start_response("200 OK" if whole else "400 Bad Request", _wsgi_headers(len(body)))
     return [body]
+
+
+def sleep(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer like `hello`, but wait before."""
+    time.sleep(SLEEP_SECONDS)
+    return hello(environ, start_response)
 
 
 async def asgi_hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +105,7 @@ async def asgi_echo(scope: Scope, receive: Receive, send: Send) -> None:
 async def asgi_download(scope: Scope, receive: Receive, send: Send) -> None:
     """Do as `download` does."""
     await _start(send, TRANSFER)
-    for piece in _pieces():
+    for piece in _pieces(TRANSFER):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body"})
 
@@ -106,8 +125,8 @@ def _wsgi_headers(length: int) -> list[tuple[str, str]]:
     return [("Content-Type", "text/plain"), ("Content-Length", str(length))]
 
 
-def _pieces() -> Iterator[bytes]:
-    for _ in range(TRANSFER // len(PIECE)):
+def _pieces(length: int) -> Iterator[bytes]:
+    for _ in range(length // len(PIECE)):
         yield PIECE
 
 

@@ -12,16 +12,15 @@ from importlib import import_module
 from typing import Any
 
 import apps
+from servers import BACKLOG
 
 Application = Callable[..., Any]
-BACKLOG = 2048
-"""What gunicorn and uvicorn have; the load generators connect in bursts of a few hundred."""
 
 
 def serve_bjoern(application: Application, port: int, tls: Sequence[str]) -> None:
     """Serve with bjoern, which has no TLS."""
     assert not tls
-    import_module("bjoern").run(application, "127.0.0.1", port, listen_backlog=BACKLOG)
+    import_module("bjoern").run(application, "127.0.0.1", port, listen_backlog=int(BACKLOG))
 
 
 def serve_pywsgi(application: Application, port: int, tls: Sequence[str]) -> None:
@@ -29,7 +28,7 @@ def serve_pywsgi(application: Application, port: int, tls: Sequence[str]) -> Non
     import_module("gevent.monkey").patch_all()
     options = dict(zip(("certfile", "keyfile"), tls, strict=True)) if tls else {}
     server = import_module("gevent.pywsgi").WSGIServer(
-        ("127.0.0.1", port), application, log=None, backlog=BACKLOG, **options
+        ("127.0.0.1", port), application, log=None, backlog=int(BACKLOG), **options
     )
     server.serve_forever()
 

@@ -1,4 +1,4 @@
-"""The load that wrk cannot make: large bodies, and thousands of connections that stay open.
+"""The load that wrk and h2load cannot make: very large bodies, and connections that stay open.
 
 Plain sockets in this process, which lives on the core of the load: the kernel does nearly all of
 the work. Every wait is bounded by a time-out of the socket.
@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 
 from apps import TRANSFER
 from errors import Failed
+from http2 import Client
 
 TIMEOUT_SECONDS = 30.0
 BATCH = 250
@@ -32,13 +33,13 @@ UPLOAD = (
 
 def download(port: int, seconds: float) -> int:
     """Fetch `TRANSFER` bytes again and again over one connection; return how many times."""
-    with _connect(port) as peer:
+    with connect(port) as peer:
         return _repeat(lambda: _download(peer), seconds)
 
 
 def upload(port: int, seconds: float) -> int:
     """Send `TRANSFER` bytes again and again over one connection; return how many times."""
-    with _connect(port) as peer:
+    with connect(port) as peer:
         return _repeat(lambda: _upload(peer), seconds)
 
 
@@ -53,7 +54,7 @@ def idle_connections(port: int, count: int) -> Iterator[Sequence[socket.socket]]
         connections: list[socket.socket] = []
         while len(connections) < count:
             batch = [
-                stack.enter_context(_connect(port))
+                stack.enter_context(connect(port))
                 for _ in range(min(BATCH, count - len(connections)))
             ]
             for peer in batch:
@@ -66,7 +67,31 @@ def idle_connections(port: int, count: int) -> Iterator[Sequence[socket.socket]]
             raise Failed(f"{closed} of {count} idle connections were closed")
 
 
-def _connect(port: int) -> socket.socket:
+@contextmanager
+def idle_http2_connections(port: int, count: int) -> Iterator[Sequence[Client]]:
+    """Hold HTTP/2 connections open that each made one request.
+
+    Raises:
+        Failed: At the end, some of them were found closed by the server.
+    """
+    with ExitStack() as stack:
+        clients: list[Client] = []
+        while len(clients) < count:
+            batch = [
+                Client(stack.enter_context(connect(port)))
+                for _ in range(min(BATCH, count - len(clients)))
+            ]
+            for client in batch:
+                client.ask()
+            for client in batch:
+                client.answers()
+            clients += batch
+        yield clients
+        if closed := sum(client.has_ended() for client in clients):
+            raise Failed(f"{closed} of {count} idle connections were closed")
+
+
+def connect(port: int) -> socket.socket:
     """Connect so that closing resets: no TIME-WAIT that would use up the ports of later rounds."""
     peer = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import h2load
 import wrk
 from errors import Failed
 from process import Cores
@@ -56,6 +57,7 @@ def describe() -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "openssl": ssl.OPENSSL_VERSION,
         "wrk": wrk.version(),
+        "h2load, nghttpd": h2load.version(),
     }
 
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 import measure
 from errors import Failed
-from servers import Certificate, Launch, Server
+from servers import Certificate, Launch, Server, Wire
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 15.0
@@ -57,15 +57,16 @@ class Running:
 
 @contextmanager
 def serve(
-    server: Server, application: str, tls: Certificate | None, cores: Cores
+    server: Server, application: str, wire: Wire, certificate: Certificate, cores: Cores
 ) -> Iterator[Running]:
     """Run a server for the time of the block.
 
     Raises:
         Failed: It ended or refused connections instead of serving.
     """
-    launch = Launch(application, _free_port(), tls)
-    with TemporaryFile() as log:
+    tls = certificate if wire.tls else None
+    with TemporaryFile() as log, TemporaryDirectory() as folder:
+        launch = Launch(application, _free_port(), wire.protocol, tls, Path(folder))
         process = _start(server.command(launch), log, cores)
         try:
             _wait_until_ready(process, launch.port, log)

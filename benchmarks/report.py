@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from results import Cell, Results, Spread
+from results import Results, Spread
 from scenarios import Scenario
+from servers import HTTP1, HTTP2
 
-CHART = "cpu-per-request.svg"
-HEAD = f"""\
+CHARTS = {HTTP1: "cpu-per-request.svg", HTTP2: "cpu-per-request-http2.svg"}
+HEAD = """\
 .. Written by benchmarks/run.py (make bench): changes here would be lost.
 
 Benchmark results
@@ -21,12 +22,13 @@ Less is better in every table, but for the columns per second. The servers diffe
 for a request and in what they are made for; such a figure tells one thing about each, not which to
 choose.
 
-.. image:: {CHART}
-   :alt: Processor time for a request, a bar for each server and scenario
-
+"""
+IMAGE = """\
+.. image:: {chart}
+   :alt: Processor time for a request over {protocol}, a bar for each server and scenario
 """
 NONE = "-"
-OURS = "gserver"
+OURS, NGHTTP2, H2 = "gserver", "gserver-nghttp2", "gserver-h2"
 
 Row = Sequence[str]
 
@@ -42,6 +44,9 @@ class Aim:
     figure: int = 0
     """Which of the scenario's figures."""
 
+    server: str = OURS
+    """Whose figure it is."""
+
 
 AIMS = (
     Aim("hello", peer="bjoern"),
@@ -55,13 +60,23 @@ AIMS = (
     Aim("upload", "300"),
     Aim("idle", "4.0"),
     Aim("busy", "1.10", figure=2),
+    Aim("h2-hello", "0.40", peer="granian", server=NGHTTP2),
+    Aim("h2-hello", "0.45", peer="hypercorn", server=H2),
+    Aim("h2-headers", peer="granian", server=NGHTTP2),
+    Aim("h2-page", peer="granian", server=NGHTTP2),
+    Aim("h2-tls", "0.60", peer="granian", server=NGHTTP2),
+    Aim("h2-tls", peer="gunicorn", server=H2),
+    Aim("h2-download", "1.00", peer="granian", server=NGHTTP2),
+    Aim("h2-upload", "1.00", peer="granian", server=NGHTTP2),
+    Aim("h2-idle", "24", server=NGHTTP2),
+    Aim("h2-sleep", "16", server=NGHTTP2),
 )
 
 
 def document(results: Results) -> str:
     """Return the page for the documentation."""
     # In reStructuredText a cell with nothing but "-" would be a list.
-    return HEAD + "\n".join(_sections(results, none=r"\-"))
+    return HEAD + "\n".join(_sections(results, none=r"\-", charts=True))
 
 
 def text(results: Results) -> str:
@@ -69,74 +84,86 @@ def text(results: Results) -> str:
     return "\n".join(_sections(results, none=NONE))
 
 
-def _sections(results: Results, none: str) -> Iterator[str]:
-    yield _heading("Summary")
+def _sections(results: Results, none: str, charts: bool = False) -> Iterator[str]:
     yield f"Medians of {results.rounds} rounds of {results.seconds} s each.\n"
-    yield _table(_summary(results), none)
-    if ratios := list(_ratios(results)):
-        yield _heading("Ratios")
-        yield "Median against median: below 1, gserver used less. What stands alone is its own.\n"
-        yield _table([("scenario", "what", "value", "aim: at most"), *ratios], none)
-    yield _heading("Each scenario")
-    yield "Median (lowest - highest).\n"
-    for scenario in results.scenarios:
-        yield f"**{scenario.title}**\n"
-        yield _table(_details(results, scenario), none)
-    if notes := list(_notes(results)):
-        yield _heading("Notes")
-        yield "\n".join(f"* {note}" for note in notes) + "\n"
-    yield _heading("Where and with what")
+    for protocol in results.protocols():
+        yield _heading(protocol, "-")
+        if charts:
+            yield IMAGE.format(chart=CHARTS[protocol], protocol=protocol)
+        yield from _section(results, results.of(protocol), none)
+    yield _heading("Where and with what", "-")
     yield _table([("what", "which"), *results.machine.items(), *results.versions.items()], none)
 
 
-def _heading(title: str) -> str:
-    return f"{title}\n{'-' * len(title)}\n"
+def _section(results: Results, scenarios: Sequence[Scenario], none: str) -> Iterator[str]:
+    """Yield what there is to tell of one protocol."""
+    yield _table(_summary(results, scenarios), none)
+    if ratios := list(_ratios(results, scenarios)):
+        yield _heading("Ratios", "~")
+        yield "Median against median: below 1, gserver used less. What stands alone is its own.\n"
+        yield _table([("scenario", "what", "value", "aim: at most"), *ratios], none)
+    yield _heading("Each scenario", "~")
+    yield "Median (lowest - highest).\n"
+    for scenario in scenarios:
+        yield f"**{scenario.title}**\n"
+        yield _table(_details(results, scenario), none)
+    if notes := list(_notes(results, scenarios)):
+        yield _heading("Notes", "~")
+        yield "\n".join(f"* {note}" for note in notes) + "\n"
 
 
-def _summary(results: Results) -> Iterator[Row]:
-    yield "scenario", "figure", *(server.title for server in results.servers)
-    for scenario in results.scenarios:
-        spreads = [results.leading(scenario, server) for server in results.servers]
+def _heading(title: str, line: str) -> str:
+    return f"{title}\n{line * len(title)}\n"
+
+
+def _summary(results: Results, scenarios: Sequence[Scenario]) -> Iterator[Row]:
+    servers = results.participants(*scenarios)
+    yield "scenario", "figure", *(server.title for server in servers)
+    for scenario in scenarios:
+        spreads = [results.leading(scenario, server) for server in servers]
         yield scenario.title, scenario.figures[0], *map(_median, spreads)
 
 
 def _details(results: Results, scenario: Scenario) -> Iterator[Row]:
     yield "server", *scenario.figures
-    for server in results.servers:
+    for server in results.participants(scenario):
         cell = results.cell(scenario.key, server.key)
         yield server.title, *(_whole(cell.spread(figure)) for figure in scenario.figures)
 
 
-def _notes(results: Results) -> Iterator[str]:
-    for scenario in results.scenarios:
-        for server in results.servers:
+def _notes(results: Results, scenarios: Sequence[Scenario]) -> Iterator[str]:
+    for scenario in scenarios:
+        for server in results.participants(scenario):
             for note in results.cell(scenario.key, server.key).notes():
                 yield f"{scenario.title}, {server.title}: {note}"
 
 
-def _ratios(results: Results) -> Iterator[Row]:
-    scenarios = {scenario.key: scenario for scenario in results.scenarios}
+def _ratios(results: Results, measured: Sequence[Scenario]) -> Iterator[Row]:
+    scenarios = {scenario.key: scenario for scenario in measured}
+    servers = {server.key: server for server in results.servers}
     for aim in AIMS:
-        if scenario := scenarios.get(aim.scenario):
+        scenario, server = scenarios.get(aim.scenario), servers.get(aim.server)
+        if scenario and server:
             figure = scenario.figures[aim.figure]
-            ours = results.cell(scenario.key, OURS).spread(figure)
-            peer = _peer(results, aim, figure)
+            ours = results.cell(scenario.key, server.key).spread(figure)
+            peer = _peer(results, aim, scenario)
             if ours and not (aim.peer or aim.best_peer):
-                yield scenario.title, f"gserver, {figure}", number(ours.median), aim.limit or NONE
+                what, value = f"{server.title}, {figure}", number(ours.median)
+                yield scenario.title, what, value, aim.limit or NONE
             elif ours and peer:
                 name, spread = peer
-                value = f"{ours.median / spread.median:.2f}"
-                yield scenario.title, f"gserver / {name}", value, aim.limit or NONE
+                what, value = f"{server.title} / {name}", f"{ours.median / spread.median:.2f}"
+                yield scenario.title, what, value, aim.limit or NONE
 
 
-def _peer(results: Results, aim: Aim, figure: str) -> tuple[str, Spread] | None:
+def _peer(results: Results, aim: Aim, scenario: Scenario) -> tuple[str, Spread] | None:
     """Return whom an aim is measured by."""
-    cells: dict[str, Cell] = {
-        server.key: results.cell(aim.scenario, server.key)
-        for server in results.servers
-        if server.key == aim.peer or (aim.best_peer and server.key != OURS)
-    }
-    spreads = [(key, spread) for key, cell in cells.items() if (spread := cell.spread(figure))]
+    spreads = [
+        (server.key, spread)
+        for server in results.participants(scenario)
+        if server.key == aim.peer or (aim.best_peer and not server.ours)
+        if (spread := results.cell(scenario.key, server.key).spread(scenario.figures[aim.figure]))
+    ]
     return min(spreads, key=lambda peer: peer[1].median, default=None)
 
 

@@ -36,7 +36,7 @@ class Cell:
 
     def notes(self) -> list[str]:
         """Return each thing that went wrong once."""
-        errors = [f"wrk saw: {sample.errors}" for sample in self.samples if sample.errors]
+        errors = [sample.errors for sample in self.samples if sample.errors]
         return list(dict.fromkeys(self.failures + errors))
 
 
@@ -56,6 +56,22 @@ class Results:
         """Return what is known of one server in one scenario, if only that it is nothing."""
         return self.cells.setdefault((scenario, server), Cell())
 
+    def protocols(self) -> list[str]:
+        """Return the protocols of the scenarios, each once."""
+        return list(dict.fromkeys(scenario.wire.protocol for scenario in self.scenarios))
+
+    def of(self, protocol: str) -> list[Scenario]:
+        """Return the scenarios of a protocol."""
+        return [scenario for scenario in self.scenarios if scenario.wire.protocol == protocol]
+
+    def participants(self, *scenarios: Scenario) -> list[Server]:
+        """Return the servers that can take part in one of the scenarios."""
+        return [
+            server
+            for server in self.servers
+            if any(scenario.suits(server) for scenario in scenarios)
+        ]
+
     def leading(self, scenario: Scenario, server: Server) -> Spread | None:
         """Return a scenario's leading figure for a server."""
         return self.cell(scenario.key, server.key).spread(scenario.figures[0])
@@ -71,7 +87,8 @@ class Results:
         }
 
     def _scenario(self, scenario: Scenario) -> dict[str, Any]:
-        cells = {server.key: self.cell(scenario.key, server.key) for server in self.servers}
+        keys = [server.key for server in self.participants(scenario)]
+        cells = {key: self.cell(scenario.key, key) for key in keys}
         return {
             "title": scenario.title,
             "servers": {

@@ -1,7 +1,7 @@
 """Measures gserver and its peers on this machine: ``python benchmarks/run.py --help``.
 
 Figures go to standard output, progress to standard error. A whole run also writes the page and the
-chart of the documentation, and every round's figures to benchmarks/results.json.
+charts of the documentation, and every round's figures to benchmarks/results.json.
 """
 
 from __future__ import annotations
@@ -111,8 +111,9 @@ def _pick(things: Sequence[Named], keys: str) -> Sequence[Named]:
 
 
 def _run(options: argparse.Namespace) -> Results:
-    if not shutil.which("wrk"):
-        raise Failed("needs wrk, the load generator (Debian: apt install wrk)")
+    for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
+        if not shutil.which(tool):
+            raise Failed(f"needs {tool}, a load generator (Debian: apt install {package})")
     cores = machine.choose_cores()
     machine.raise_file_limit(OPEN_CONNECTIONS + SPARE_FILES)
     os.sched_setaffinity(0, {cores.load})
@@ -136,10 +137,8 @@ def _measure_all(results: Results, tls: Certificate, cores: Cores) -> None:
     turns = list(_turns(results))
     for turn, (number, scenario, server) in enumerate(turns, 1):
         cell = results.cell(scenario.key, server.key)
-        if scenario.tls and not server.tls:
-            cell.failures = ["has no TLS"]
-        elif len(cell.failures) < ATTEMPTS:
-            where = f"[{turn}/{len(turns)}] {scenario.title}, round {number}, {server.title}:"
+        if len(cell.failures) < ATTEMPTS:
+            where = f"[{turn}/{len(turns)}] {scenario.key}, round {number}, {server.title}:"
             try:
                 sample = _measure(scenario, server, tls, cores, results.seconds)
             except (Failed, OSError, HTTPException) as error:
@@ -153,7 +152,7 @@ def _measure_all(results: Results, tls: Certificate, cores: Cores) -> None:
 def _turns(results: Results) -> Iterator[tuple[int, Scenario, Server]]:
     for scenario in results.scenarios:
         for number in range(1, results.rounds + 1):
-            for server in results.servers:
+            for server in results.participants(scenario):
                 yield number, scenario, server
 
 
@@ -161,7 +160,7 @@ def _measure(
     scenario: Scenario, server: Server, tls: Certificate, cores: Cores, seconds: int
 ) -> Sample:
     """Measure a server that was started for this and has done nothing else yet."""
-    with serve(server, scenario.application, tls if scenario.tls else None, cores) as running:
+    with serve(server, scenario.application, scenario.wire, tls, cores) as running:
         return scenario.measure(running, seconds)
 
 
@@ -171,11 +170,13 @@ def _brief(sample: Sample) -> str:
 
 
 def _write(results: Results) -> None:
+    files = {RESULTS: json.dumps(results.as_json(), indent=2) + "\n"}
+    files[PAGES / "results.rst"] = report.document(results)
+    for protocol in results.protocols():
+        files[PAGES / report.CHARTS[protocol]] = chart.draw(results, protocol)
     PAGES.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(results.as_json(), indent=2) + "\n")
-    (PAGES / "results.rst").write_text(report.document(results))
-    (PAGES / report.CHART).write_text(chart.draw(results))
-    for path in (RESULTS, PAGES / "results.rst", PAGES / report.CHART):
+    for path, content in files.items():
+        path.write_text(content)
         print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)
 
 

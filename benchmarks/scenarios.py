@@ -7,25 +7,32 @@ processor time that the server used, divided by the work that it did.
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import ClassVar
 
 import apps
+import h2load
 import loader
 import wrk
 from errors import Failed
+from http2 import Client
+from load import Load, Outcome
 from process import Running
-from wrk import Load, Outcome
+from servers import STREAMS, Server, Wire
 
 WARM_UP_SECONDS = 1
 SETTLE_SECONDS = 0.5
 TIMEOUT_SECONDS = 10.0
 IDLE_CONNECTIONS = 5_000
+IDLE_HTTP2_CONNECTIONS = 1_000
 OPEN_CONNECTIONS = 10_000
 
 PER_REQUEST = "CPU us/request"
@@ -45,10 +52,14 @@ BROWSER_HEADERS = {
 }
 """What Chrome sends with a navigation, as far as ten headers go; the tenth is Host."""
 
+BROWSER_FIELDS = {name: value for name, value in BROWSER_HEADERS.items() if name != "Connection"}
+BROWSER_FIELDS |= {"Sec-Fetch-Site": "none", "Priority": "u=0, i"}
+"""The same over HTTP/2: ten, beside the four pseudo-header fields."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The figures of one round; `errors` tells what wrk complained of, if anything."""
+    """The figures of one round; `errors` tells what the load generator complained of, if so."""
 
     figures: Mapping[str, float]
     errors: str = ""
@@ -61,8 +72,12 @@ class Scenario(ABC):
     key: str
     title: str
     application: str
-    tls: bool = field(default=False, kw_only=True)
+    wire: Wire = field(default=Wire.HTTP, kw_only=True)
     figures: ClassVar[tuple[str, ...]]
+
+    def suits(self, server: Server) -> bool:
+        """Tell whether a server can take part."""
+        return self.wire in server.wires and self.application not in server.without
 
     @abstractmethod
     def measure(self, server: Running, seconds: int) -> Sample:
@@ -95,6 +110,21 @@ class Requests(Scenario):
 
 
 @dataclass(frozen=True, slots=True)
+class Streams(Requests):
+    """Small requests over HTTP/2, many at once on each of a few connections."""
+
+    def measure(self, server: Running, seconds: int) -> Sample:
+        """Return CPU time per request, and requests per second."""
+        check_http2_answer(server, self.answer, self.load.headers)
+        speed = h2load.warm_up(server.url, self.load, WARM_UP_SECONDS).per_second
+        requests = _whole_rounds(speed * seconds)
+        before = server.cpu_seconds()
+        outcome = h2load.run(server.url, self.load, requests).outcome
+        cpu = (server.cpu_seconds() - before) * 1e6 / requests
+        return self.sample((cpu, outcome.per_second), outcome.errors)
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer(Scenario):
     """A large body over one connection, the next as soon as one is through."""
 
@@ -110,23 +140,80 @@ class Transfer(Scenario):
 
 
 @dataclass(frozen=True, slots=True)
+class StreamTransfer(Scenario):
+    """A body on each of many streams at once, the next as soon as one is through."""
+
+    upload: bool
+    figures: ClassVar = ("CPU us/MiB", "MiB/s")
+
+    def measure(self, server: Running, seconds: int) -> Sample:
+        """Return CPU time per MiB, and MiB per second; what goes through is checked."""
+        with NamedTemporaryFile() as file:
+            file.write(bytes(apps.PART))
+            file.flush()
+            path = Path(file.name) if self.upload else None
+            speed = self._transfer(server, h2load.AT_ONCE, path).per_second
+            requests = _whole_rounds(speed * seconds)
+            before = server.cpu_seconds()
+            outcome = self._transfer(server, requests, path)
+            cpu = server.cpu_seconds() - before
+        part = apps.PART / apps.MIB
+        return self.sample((cpu * 1e6 / requests / part, outcome.per_second * part), outcome.errors)
+
+    def _transfer(self, server: Running, requests: int, upload: Path | None) -> Outcome:
+        report = h2load.run(server.url, Load(), requests, upload)
+        if not upload and report.body_bytes != requests * apps.PART:
+            raise Failed(f"{report.body_bytes} bytes came for {requests} requests")
+        return report.outcome
+
+
+@dataclass(frozen=True, slots=True)
 class IdleMemory(Scenario):
     """What a connection keeps occupied between two requests."""
 
+    connections: int = IDLE_CONNECTIONS
+    hold: Callable[[int, int], AbstractContextManager[object]] = loader.idle_connections
     figures: ClassVar = ("KiB/connection",)
 
     def measure(self, server: Running, seconds: int) -> Sample:
         """Return the growth of the server's resident memory, for each connection."""
-        check_answer(server, apps.HELLO)
         # The first connections also pay for what is made once, such as a pool of threads.
-        with loader.idle_connections(server.port, loader.BATCH):
+        with self.hold(server.port, loader.BATCH):
             pass
         time.sleep(SETTLE_SECONDS)
         before = server.memory_bytes()
-        with loader.idle_connections(server.port, IDLE_CONNECTIONS):
+        with self.hold(server.port, self.connections):
             time.sleep(SETTLE_SECONDS)
             grown = server.memory_bytes() - before
-        return self.sample((grown / 1024 / IDLE_CONNECTIONS,))
+        return self.sample((grown / 1024 / self.connections,))
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingStreams(Scenario):
+    """What a request of HTTP/2 keeps occupied while its application waits."""
+
+    figures: ClassVar = ("KiB/stream",)
+
+    def measure(self, server: Running, seconds: int) -> Sample:
+        """Return the growth of the server's resident memory, for each stream of a connection.
+
+        Raises:
+            Failed: They did not all wait at the same time.
+        """
+        with loader.connect(server.port) as peer:
+            client = Client(peer)
+            client.ask()
+            client.answers()
+            time.sleep(SETTLE_SECONDS)
+            before, start = server.memory_bytes(), time.monotonic()
+            for _ in range(STREAMS):
+                client.ask()
+            time.sleep(apps.SLEEP_SECONDS / 2)
+            grown = server.memory_bytes() - before
+            client.answers()
+        if time.monotonic() - start > apps.SLEEP_SECONDS * 1.5:
+            raise Failed("some streams waited for others")
+        return self.sample((grown / 1024 / STREAMS,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +249,37 @@ SCENARIOS: tuple[Scenario, ...] = (
         load=Load(script=Path(__file__).with_name("post.lua")),
         body=b"x" * 1024,
     ),
-    Requests("tls", "hello over TLS", "hello", apps.HELLO, tls=True),
+    Requests("tls", "hello over TLS", "hello", apps.HELLO, wire=Wire.HTTPS),
     Transfer("download", "256 MiB download", "download", loader.download),
     Transfer("upload", "256 MiB upload", "upload", loader.upload),
     IdleMemory("idle", f"idle connection, one of {IDLE_CONNECTIONS:,}", "hello"),
     BusyAmongIdle(
         "busy", f"hello, {wrk.CONNECTIONS} busy of {OPEN_CONNECTIONS:,} connections", "hello"
     ),
+    Streams("h2-hello", "hello", "hello", apps.HELLO, wire=Wire.H2C),
+    Streams(
+        *("h2-headers", "hello, browser's headers", "hello", apps.HELLO),
+        load=Load(BROWSER_FIELDS),
+        wire=Wire.H2C,
+    ),
+    Streams("h2-page", "10 KiB page", "page", apps.PAGE, wire=Wire.H2C),
+    Streams("h2-tls", "hello over TLS", "hello", apps.HELLO, wire=Wire.H2),
+    StreamTransfer("h2-download", "512 KiB downloads", "part", upload=False, wire=Wire.H2C),
+    StreamTransfer("h2-upload", "512 KiB uploads", "upload", upload=True, wire=Wire.H2C),
+    IdleMemory(
+        *("h2-idle", f"idle connection, one of {IDLE_HTTP2_CONNECTIONS:,}", "hello"),
+        *(IDLE_HTTP2_CONNECTIONS, loader.idle_http2_connections),
+        wire=Wire.H2C,
+    ),
+    WaitingStreams(
+        "h2-sleep", f"waiting stream, one of {STREAMS} of a connection", "sleep", wire=Wire.H2C
+    ),
 )
+
+
+def _whole_rounds(requests: float) -> int:
+    """Return about so many requests, so that each stream makes as many as the others."""
+    return max(1, round(requests / h2load.AT_ONCE)) * h2load.AT_ONCE
 
 
 def run_load(server: Running, load: Load, seconds: int) -> tuple[Outcome, float]:
@@ -208,3 +318,25 @@ def check_answer(
         connection.close()
     if response.status != http.HTTPStatus.OK or received != answer:
         raise Failed(f"answered {response.status} with {len(received)} bytes")
+
+
+def check_http2_answer(server: Running, answer: bytes, headers: Mapping[str, str]) -> None:
+    """Make one request over HTTP/2.
+
+    Raises:
+        Failed: Status or body are not what they have to be, or it is not HTTP/2.
+    """
+    with loader.connect(server.port) as plain:
+        peer: socket.socket = plain
+        if server.tls:
+            context = ssl._create_unverified_context()
+            context.set_alpn_protocols(["h2"])
+            peer = context.wrap_socket(plain)
+            if peer.selected_alpn_protocol() != "h2":
+                raise Failed("does not offer HTTP/2")
+        client = Client(peer)
+        client.ask(headers)
+        (got,) = client.answers()
+        peer.close()
+    if got.body != answer:
+        raise Failed(f"answered with {len(got.body)} bytes")

@@ -9,14 +9,43 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+
+import apps
 
 LAUNCH = str(Path(__file__).with_name("launch.py"))
 KEEP_ALIVE = "75"
 """Seconds; to open 10,000 connections and to measure takes less than half of it."""
 
 CONNECTIONS = "20000"
+BACKLOG = "2048"
+"""What gunicorn and uvicorn have; the load generators connect in bursts of a few hundred."""
+
+STREAMS = 100
+"""How many streams of one connection wait at once in the scenario ``h2-sleep``."""
+
+HTTP1, HTTP2 = "HTTP/1.1", "HTTP/2"
+
+
+class Wire(Enum):
+    """How requests travel: a protocol, in cleartext (HTTP/2 by prior knowledge) or over TLS."""
+
+    HTTP = HTTP1, False
+    HTTPS = HTTP1, True
+    H2C = HTTP2, False
+    H2 = HTTP2, True
+
+    @property
+    def protocol(self) -> str:
+        """`HTTP1` or `HTTP2`."""
+        return self.value[0]
+
+    @property
+    def tls(self) -> bool:
+        """Whether it is TLS."""
+        return self.value[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +62,10 @@ class Launch:
 
     application: str
     port: int
+    protocol: str
     tls: Certificate | None
+    folder: Path
+    """An empty one, for what the server needs on disk; it goes when the server has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +76,11 @@ class Server:
     title: str
     packages: Sequence[str]
     command: Callable[[Launch], list[str]]
-    tls: bool = True
-    asgi: bool = False
+    wires: Sequence[Wire] = (Wire.HTTP, Wire.HTTPS)
+    without: Sequence[str] = ()
+    """The applications that it cannot serve."""
+
+    ours: bool = field(default=False, kw_only=True)
 
 
 def _module(name: str, *arguments: str) -> list[str]:
@@ -59,12 +94,21 @@ def _tls(launch: Launch, certificate_option: str, key_option: str) -> list[str]:
     return [certificate_option, launch.tls.certfile, key_option, launch.tls.keyfile]
 
 
-def _gserver(launch: Launch) -> list[str]:
+def _gserver(launch: Launch, *options: str) -> list[str]:
     return _module(
         "gserver",
         *(f"benchmarks.apps:{launch.application}", "--bind", f"127.0.0.1:{launch.port}"),
         *_tls(launch, "--certfile", "--keyfile"),
+        *options,
     )
+
+
+def _gserver_nghttp2(launch: Launch) -> list[str]:
+    return _gserver(launch, "--http2-engine", "nghttp2")
+
+
+def _gserver_h2(launch: Launch) -> list[str]:
+    return _gserver(launch, "--http2-engine", "h2")
 
 
 def _gunicorn(launch: Launch) -> list[str]:
@@ -74,6 +118,7 @@ def _gunicorn(launch: Launch) -> list[str]:
         *("--keep-alive", KEEP_ALIVE, "--worker-connections", CONNECTIONS),
         # In memory, as its documentation advises; and no control socket in the home directory.
         *("--worker-tmp-dir", "/dev/shm", "--no-control-socket"),
+        *("--http-protocols", "h2" if launch.protocol == HTTP2 else "h1"),
         *_tls(launch, "--certfile", "--keyfile"),
         f"benchmarks.apps:{launch.application}",
     )
@@ -85,13 +130,18 @@ def _pywsgi(launch: Launch) -> list[str]:
 
 
 def _granian(launch: Launch) -> list[str]:
+    # Tried: 1, 2, 3, 4, 8, 16 and the default of thousands; 1 costs 12 % more than 4, the best.
+    # Where all have to wait at once, each needs one.
+    threads = STREAMS if launch.application == "sleep" else 4
     return _module(
         "granian",
         *("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(launch.port)),
-        # Tried: 1, 2, 3, 4, 8, 16 and the default of thousands; 1 costs 12 % more than 4, the best.
-        *("--workers", "1", "--blocking-threads", "4"),
+        *("--workers", "1", "--blocking-threads", str(threads)),
         # Without looking for HTTP/2 and upgrades, a connection takes 8 KiB instead of 20.
-        *("--http", "1", "--no-ws"),
+        *("--http", "2" if launch.protocol == HTTP2 else "1", "--no-ws"),
+        # Without, many uploads at once never end: those that wait for a thread fill the
+        # connection's window, 1 MiB, and those that have one get no more.
+        *("--http2-initial-connection-window-size", str(32 * apps.MIB)),
         *("--backlog", CONNECTIONS, "--backpressure", CONNECTIONS),
         *_tls(launch, "--ssl-certificate", "--ssl-keyfile"),
         f"benchmarks.apps:{launch.application}",
@@ -113,11 +163,55 @@ def _uvicorn(launch: Launch) -> list[str]:
     )
 
 
+def _hypercorn(launch: Launch) -> list[str]:
+    return _module(
+        "hypercorn",
+        *("--worker-class", "uvloop", "--workers", "1", "--bind", f"127.0.0.1:{launch.port}"),
+        *("--keep-alive", KEEP_ALIVE, "--backlog", BACKLOG),
+        *("--config", str(Path(__file__).with_name("hypercorn.toml"))),
+        *_tls(launch, "--certfile", "--keyfile"),
+        f"wsgi:benchmarks.apps:{launch.application}",
+    )
+
+
+def _nghttpd(launch: Launch) -> list[str]:
+    """Serve a file of what the application would answer."""
+    (launch.folder / "index.html").write_bytes(FILES[launch.application])
+    tls = [launch.tls.keyfile, launch.tls.certfile] if launch.tls else ["--no-tls"]
+    return [
+        *("nghttpd", "--address", "127.0.0.1", "--htdocs", str(launch.folder)),
+        *(str(launch.port), *tls),
+    ]
+
+
+FILES = {
+    "hello": apps.HELLO,
+    "page": apps.PAGE,
+    "part": bytes(apps.PART),
+    "upload": b"%d" % apps.PART,
+}
+
+BOTH = (Wire.HTTP, Wire.HTTPS, Wire.H2C, Wire.H2)
+HTTP2_ONLY = (Wire.H2C, Wire.H2)
+OURS = ("gserver", "gevent", "greenlet", "httptools", "h2")
+
 SERVERS = (
-    Server("gserver", "gserver", ("gserver", "gevent", "greenlet", "httptools"), _gserver),
-    Server("bjoern", "bjoern", ("bjoern",), _bjoern, tls=False),
-    Server("granian", "granian (WSGI)", ("granian",), _granian),
-    Server("uvicorn", "uvicorn (ASGI)", ("uvicorn", "uvloop", "httptools"), _uvicorn, asgi=True),
-    Server("gunicorn", "gunicorn -k gevent", ("gunicorn", "gevent"), _gunicorn),
+    Server("gserver", "gserver", OURS, _gserver, ours=True),
+    Server("gserver-nghttp2", "gserver (nghttp2)", OURS, _gserver_nghttp2, HTTP2_ONLY, ours=True),
+    Server("gserver-h2", "gserver (h2)", OURS, _gserver_h2, HTTP2_ONLY, ours=True),
+    Server("bjoern", "bjoern", ("bjoern",), _bjoern, (Wire.HTTP,)),
+    Server("granian", "granian (WSGI)", ("granian",), _granian, BOTH),
+    Server("uvicorn", "uvicorn (ASGI)", ("uvicorn", "uvloop", "httptools"), _uvicorn),
+    # The default executor of asyncio has too few threads for the application that sleeps.
+    Server(
+        *("hypercorn", "hypercorn (WSGI)", ("hypercorn", "uvloop", "h2"), _hypercorn, HTTP2_ONLY),
+        without=("sleep",),
+    ),
+    # In cleartext, its documentation says, HTTP/2 is for a proxy that is trusted.
+    Server(
+        *("gunicorn", "gunicorn -k gevent", ("gunicorn", "gevent", "h2"), _gunicorn),
+        wires=(Wire.HTTP, Wire.HTTPS, Wire.H2),
+    ),
     Server("pywsgi", "gevent.pywsgi", ("gevent",), _pywsgi),
+    Server("nghttpd", "nghttpd (files)", (), _nghttpd, HTTP2_ONLY, without=("sleep",)),
 )

@@ -1,35 +1,16 @@
-"""Runs wrk, the load generator of the request scenarios, and reads its report."""
+"""Runs wrk, the load generator of the request scenarios of HTTP/1.1, and reads its report."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from errors import Failed
+from load import Load, Outcome
 
 CONNECTIONS = 64
 SLACK_SECONDS = 20.0
 """How much longer than told wrk may take: it waits for its connections at the end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What wrk is to ask for."""
-
-    headers: Mapping[str, str] = field(default_factory=dict)
-    script: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What wrk got; `errors` is empty if every answer was a good one."""
-
-    requests: int
-    per_second: float
-    errors: str
 
 
 def run(url: str, load: Load, seconds: int) -> Outcome:
@@ -66,7 +47,8 @@ def parse(report: str) -> Outcome:
         raise Failed("no request was answered")
     # wrk prints these two lines only if there is something to tell.
     errors = re.findall(r"(Socket errors: .*|Non-2xx or 3xx responses: \d+)", report)
-    return Outcome(int(requests[1]), float(per_second[1]), "; ".join(errors))
+    told = f"wrk saw: {'; '.join(errors)}" if errors else ""
+    return Outcome(int(requests[1]), float(per_second[1]), told)
 
 
 def version() -> str:

@@ -15,10 +15,11 @@ _PIECE = 65536
 class BodySource(Protocol):
     """The protocol's end of a request's content."""
 
-    def receive(self, size: int) -> bytes:
+    def receive(self, size: int, least: int = 1) -> bytes:
         """Return the next bytes, at most about `size` of them; b"" once all have come.
 
-        Blocks this greenlet.
+        Blocks this greenlet. The caller can do nothing with fewer than `least` bytes; it may get
+        fewer all the same, where the source must give what it has before it can take more.
 
         Raises:
             Disconnected: The client left before the end.
@@ -45,10 +46,14 @@ class RequestBody:
         """Return what there is, at least one byte unless the content has ended."""
         if size is None or size < 0:
             size = _PIECE
+        return self._next(size, 1)
+
+    def _next(self, size: int, least: int) -> bytes:
+        """Return up to `size` bytes, b"" only at the end; see `BodySource.receive`."""
         if not size:
             return b""
         if self._start == len(self._buffer):
-            data = self._source.receive(size)
+            data = self._source.receive(size, least)
             if len(data) <= size:
                 return data
             self._buffer = data
@@ -67,15 +72,15 @@ class RequestBody:
         """Return `size` bytes, fewer only at the end; without size all that is left."""
         if size is None or size < 0:
             pieces = [self._take(len(self._buffer))]
-            while data := self._source.receive(_PIECE):
+            while data := self._source.receive(_PIECE, _PIECE):
                 pieces.append(data)
             return b"".join(pieces)
-        data = self.read1(size)
+        data = self._next(size, size)
         if len(data) == size or not data:
             return data
         pieces = [data]
         missing = size - len(data)
-        while missing and (data := self.read1(missing)):
+        while missing and (data := self._next(missing, missing)):
             pieces.append(data)
             missing -= len(data)
         return b"".join(pieces)
@@ -154,7 +159,7 @@ class RequestBody:
 
 
 class _NoSource:
-    def receive(self, size: int) -> bytes:
+    def receive(self, size: int, least: int = 1) -> bytes:
         return b""
 
 

@@ -144,7 +144,7 @@ class Config:
         # What Go's net/http reads away before it gives up on the connection.
         262144,
         "bytes of content that are read away when the application did not want them, to keep "
-        "the connection; with more it is closed",
+        "the connection; with more it is closed, or on HTTP/2 the stream is",
     )
     keepalive_requests: int = _option(
         0, "requests on one connection, after which it is closed; 0 for no limit"

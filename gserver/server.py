@@ -233,6 +233,7 @@ class Server:
         # In the hub, where a handler that blocks on its way out comes back to.
         gevent.get_hub().loop.run_callback(self.handler.cut)
         gevent.sleep(0)
+        gevent.sleep(0)  # what is sent over HTTP/2 leaves at the end of a turn
         for connection in list(self._connections):
             connection.abort()
         deadline = time.monotonic() + _LAST_WORDS

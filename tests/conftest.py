@@ -19,7 +19,7 @@ import gevent
 import pytest
 
 from clients import RawClient
-from exchange import PEERS, Peer
+from exchange import ENGINES, PEERS, Peer
 from gserver.config import Config
 from gserver.server import Server
 
@@ -126,16 +126,23 @@ def serve() -> Iterator[Serve]:
         yield start
 
 
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Return a value for the option http2_engine; the test runs with each."""
+    return str(request.param)
+
+
 StartPeer = Callable[..., Peer]
 
 
 @pytest.fixture(params=PEERS)
 def peer(request: pytest.FixtureRequest, serve: Serve) -> Iterator[StartPeer]:
     """Return a function like `serve`'s that returns a `Peer`; the test runs on each protocol."""
+    kind, needed = PEERS[request.param]
     with ExitStack() as stack:
 
         def start(application: Callable[..., Any], **options: Any) -> Peer:
-            running = PEERS[request.param](serve(application, **options))
+            running = kind(serve(application, **needed, **options))
             stack.callback(running.close)
             return running
 

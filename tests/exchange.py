@@ -7,22 +7,30 @@ for each of the two and an entry in `PEERS`.
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import socket
 import struct
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from clients import ConnectionEnded, RawClient, Response
+from http2_client import Http2Client, request_fields
 
 Headers = Sequence[tuple[str, str]]
 
 
 @dataclass
 class Answer(Response):
-    """A response; `complete` tells whether the client can take it for the whole one."""
+    """A response; `complete` tells whether the client can take it for the whole one.
+
+    `interim` holds the interim responses that came before it (RFC 9110 15.2), without 100s.
+    """
 
     complete: bool = True
+    interim: list[Response] = field(default_factory=list)
 
 
 class Exchange(Protocol):
@@ -57,6 +65,12 @@ class Peer(Protocol):
         self, target: str = "/", headers: Headers = (), *, method: str = "GET", length: int = 0
     ) -> Exchange:
         """Send a head; a negative `length` promises content without telling how much."""
+
+    def reason(self, phrase: str) -> str:
+        """Return what the client sees of a status's reason phrase."""
+
+    def fields(self, headers: Headers) -> list[tuple[str, str]]:
+        """Return what the client sees of an application's headers."""
 
     def stop(self, timeout: float = 5) -> None:
         """Stop the server and wait until all is over."""
@@ -101,10 +115,11 @@ class Http1Exchange:
             self._client.send(b"0\r\n\r\n")
 
     def head(self) -> Answer:
-        response = self._client.head()
-        while response.status == 100:
-            response = self._client.head()
-        self._answer = answer = Answer(**vars(response))
+        interim = []
+        while (response := self._client.head()).status < 200:
+            if response.status != 100:
+                interim.append(response)
+        self._answer = answer = Answer(**vars(response), interim=interim)
         if self._method == "HEAD" or answer.status in (204, 304):
             self._left = 0
         elif "Content-Length" in answer:
@@ -161,6 +176,12 @@ class Http1Peer:
         self.stop: Callable[..., None] = server.stop
         self.call: Callable[..., Any] = server.call
 
+    def reason(self, phrase: str) -> str:
+        return phrase
+
+    def fields(self, headers: Headers) -> list[tuple[str, str]]:
+        return list(headers)
+
     def open(
         self, target: str = "/", headers: Headers = (), *, method: str = "GET", length: int = 0
     ) -> Http1Exchange:
@@ -179,4 +200,109 @@ class Http1Peer:
             client.close()
 
 
-PEERS: dict[str, Callable[[Any], Peer]] = {"http1": Http1Peer}
+class Http2Exchange:
+    """An exchange on a stream of a connection that it shares with others."""
+
+    def __init__(self, client: Http2Client, stream: int, length: int) -> None:
+        self._client = client
+        self._stream = stream
+        self._missing = length  # of the announced content; negative without an announcement
+        self._answer: Answer | None = None
+
+    def send(self, data: bytes) -> None:
+        self._client.send(self._stream, data, end=len(data) == self._missing)
+        self._missing -= len(data)
+
+    def end(self) -> None:
+        if self._missing < 0:
+            self._client.end(self._stream)
+
+    def head(self) -> Answer:
+        response = self._client.head(self._stream)
+        self._answer = Answer(
+            response.version,
+            response.status,
+            response.reason,
+            response.headers,
+            interim=[one for one in response.interim if one.status != 100],
+        )
+        return self._answer
+
+    def data(self) -> bytes:
+        data = self._client.data(self._stream)
+        if not data and self._answer is not None:
+            self._answer.trailers = self._client.responses[self._stream].trailers
+        return data
+
+    def answer(self) -> Answer:
+        try:
+            answer = self._answer or self.head()
+        except ConnectionEnded:
+            return Answer("", 0, "", [], complete=False)
+        try:
+            while data := self.data():
+                answer.body += data
+        except ConnectionEnded:
+            answer.complete = False
+        return answer
+
+    def vanish(self) -> None:
+        self._client.reset(self._stream)
+
+
+class Http2Peer:
+    """HTTP/2 in clear, by prior knowledge; all exchanges on one connection."""
+
+    version = "HTTP/2"
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._client: Http2Client | None = None
+        self.call: Callable[..., Any] = server.call
+
+    def reason(self, phrase: str) -> str:
+        return ""
+
+    def fields(self, headers: Headers) -> list[tuple[str, str]]:
+        return [(name.lower(), value) for name, value in headers]
+
+    def open(
+        self, target: str = "/", headers: Headers = (), *, method: str = "GET", length: int = 0
+    ) -> Http2Exchange:
+        if self._client is None:
+            self._client = Http2Client(self._server.address)
+        fields = request_fields(target, method=method)
+        fields += [(name.lower(), value) for name, value in headers]
+        if length > 0:
+            fields.append(("content-length", str(length)))
+        stream = self._client.open(fields, end=not length)
+        return Http2Exchange(self._client, stream, length)
+
+    def stop(self, timeout: float = 5) -> None:
+        stopping = threading.Thread(target=self._server.stop, args=(timeout,), daemon=True)
+        stopping.start()
+        if self._client is not None:
+            self._client.drain()  # the server waits a while for the answer to its PING
+        stopping.join(30)
+        self._server.stop()
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+def _engines() -> tuple[str, ...]:
+    # In CI it is an error if nghttp2 was not built, so its tests are not left out.
+    if importlib.util.find_spec("gserver.http2.nghttp2") or os.environ.get("CI"):
+        return ("nghttp2", "h2")
+    return ("h2",)
+
+
+ENGINES = _engines()
+"""The values of the option http2_engine."""
+
+PEERS: dict[str, tuple[Callable[[Any], Peer], dict[str, Any]]] = {
+    "http1": (Http1Peer, {}),
+    **{f"http2-{name}": (Http2Peer, {"http2_engine": name}) for name in ENGINES},
+}
+"""For each protocol the kind of peer, and the options with which to serve it."""

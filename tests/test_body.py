@@ -22,7 +22,7 @@ class Pieces:
         self.end = end
         self.sizes: list[int] = []
 
-    def receive(self, size: int) -> bytes:
+    def receive(self, size: int, least: int = 1) -> bytes:
         assert size > 0
         self.sizes.append(size)
         if self.pieces:
@@ -35,7 +35,7 @@ class Pieces:
 class Exact(Pieces):
     """A source that never gives more than it is asked for, as one with a counted length."""
 
-    def receive(self, size: int) -> bytes:
+    def receive(self, size: int, least: int = 1) -> bytes:
         data = super().receive(size)
         if len(data) > size:
             self.pieces.insert(0, data[size:])

@@ -103,6 +103,16 @@ def check_event_stream(client: RawClient, server: ServerProcess) -> None:
     assert client.post("/", b"anybody there?").status == 200
 
 
+def check_push(client: RawClient, server: ServerProcess) -> None:
+    hint = client.get()
+    assert hint.status == 103
+    assert hint["Link"] == "</style.css>; rel=preload; as=style"
+    page = client.response()
+    assert page["Style-Sheet"] == "hinted"
+    assert "/style.css" in page.text
+    assert client.get("/style.css")["Content-Type"] == "text/css"
+
+
 CHECKS = {
     "hello": check_hello,
     "bottle_app": check_bottle_app,
@@ -111,6 +121,7 @@ CHECKS = {
     "upload": check_upload,
     "lite_closing": check_lite_closing,
     "event_stream": check_event_stream,
+    "push": check_push,
 }
 
 

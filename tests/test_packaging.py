@@ -1,15 +1,19 @@
 """The sdist and the wheel hold what they should and nothing else, and the wheel installs.
 
 They are built as pip would build them, the wheel out of the sdist, from a copy of what git would
-commit, so that no forgotten build folder can help or harm. Nothing here needs the network.
+commit, so that no forgotten build folder can help or harm. Nothing here needs the network. What
+cannot be compiled is left out, and the installation succeeds all the same.
 """
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Iterable
 from configparser import ConfigParser
 from dataclasses import dataclass
 from email.message import Message
@@ -19,10 +23,15 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import gserver
+from conftest import need
+from test_compiled import MODULES
 
 ROOT = Path(__file__).resolve().parents[1]
 LINKS = {"api": "gserver/api", "websocket": "gserver/websocket"}
 STEM = f"gserver-{gserver.__version__}"
+BINDING = "gserver.http2.nghttp2"
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
+OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation")
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,9 +42,13 @@ pytestmark = [
 ]
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, **variables: str | Path) -> str:
     """Return what a command printed; its errors are in the report if it fails."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "GSERVER_PURE"}
+    environment |= {name: str(value) for name, value in variables.items()}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -46,6 +59,7 @@ class Built:
 
     source: Path
     files: frozenset[str]
+    unpacked: Path
     sdist: tuple[tarfile.TarInfo, ...]
     wheel_path: Path
     wheel: frozenset[str]
@@ -81,13 +95,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("packaging")
     source = folder / "source"
     files = copy_project(source)
-    command = (sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", source)
-    run(*command, cwd=folder)
-    (sdist_path,) = (folder / "dist").glob("*.tar.gz")
-    (wheel_path,) = (folder / "dist").glob("*.whl")
-    with tarfile.open(sdist_path) as sdist, zipfile.ZipFile(wheel_path) as wheel:
+    build = (sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", folder, source)
+    run(*build, cwd=folder)
+    (sdist_path,) = folder.glob("*.tar.gz")
+    with tarfile.open(sdist_path) as sdist:
         members = tuple(sdist.getmembers())
-        return Built(source, files, members, wheel_path, frozenset(wheel.namelist()))
+        sdist.extractall(folder)
+    unpacked = folder / STEM
+    run(*PIP, "wheel", *OFFLINE, "-w", folder, unpacked, cwd=folder, CFLAGS="-O0")
+    (wheel_path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel_path) as wheel:
+        return Built(source, files, unpacked, members, wheel_path, frozenset(wheel.namelist()))
 
 
 @pytest.mark.parametrize(("link", "target"), LINKS.items())
@@ -122,6 +140,35 @@ def test_the_sdist_holds_what_the_repository_holds(built: Built) -> None:
     assert {"docs", "tests", "examples"} <= tops
 
 
+def test_the_sdist_holds_what_is_compiled_and_nothing_that_was(built: Built) -> None:
+    sources = {name for name in built.sdist_files if name.startswith("gserver/")}
+    types = {name for name in sources if name.endswith(".pxd")}
+    assert types == {f"{name.replace('.', '/')}.pxd" for name in MODULES}
+    assert {"gserver/http2/nghttp2.pyx", "gserver/http2/nghttp2.pyi"} <= sources
+    assert [name for name in sources if name.endswith((".c", ".so"))] == []
+
+
+def compiled(names: Iterable[str]) -> set[str]:
+    """Return the modules of which these are the compiled forms."""
+    paths = (PurePosixPath(name) for name in names if name.endswith(".so"))
+    return {".".join((*path.parts[:-1], path.name.partition(".")[0])) for path in paths}
+
+
+def need_libnghttp2() -> None:
+    need("cc")
+    need("pkg-config")
+    if subprocess.run(["pkg-config", "--exists", "libnghttp2 >= 1.49"], check=False).returncode:
+        assert not os.environ.get("CI"), "libnghttp2-dev is not installed"
+        pytest.skip("libnghttp2-dev is not installed")
+
+
+def test_the_wheel_holds_the_compiled_modules_and_not_what_they_were_made_of(built: Built) -> None:
+    need_libnghttp2()
+    assert compiled(built.wheel) == {*MODULES, BINDING}
+    assert "gserver/http2/nghttp2.pyi" in built.wheel
+    assert [name for name in built.wheel if name.endswith((".c", ".pxd", ".pyx"))] == []
+
+
 def test_the_sdist_holds_no_file_twice_and_no_link(built: Built) -> None:
     assert [member.name for member in built.sdist if member.issym() or member.islnk()] == []
     assert [name for name in built.sdist_files if PurePosixPath(name).parts[0] in LINKS] == []
@@ -148,8 +195,7 @@ def test_the_installed_wheel_brings_the_command_and_an_api_that_needs_nothing(
     """Into an environment without any dependency: gserver.api must work there."""
     venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
-    run(*pip, "install", "-q", "--no-deps", "--no-index", built.wheel_path, cwd=tmp_path)
+    run(*PIP, "--python", python, "install", *OFFLINE, built.wheel_path, cwd=tmp_path)
 
     script = tmp_path / "venv" / "bin" / "gserver"
     assert "gserver.__main__" in script.read_text("utf-8")
@@ -161,3 +207,37 @@ def test_the_installed_wheel_brings_the_command_and_an_api_that_needs_nothing(
     )
     versions = run(python, "-I", "-c", check, cwd=tmp_path)
     assert versions.split() == [gserver.__version__] * 2
+
+
+def install(built: Built, folder: Path, anew: str, **variables: str | Path) -> tuple[str, set[str]]:
+    """Install the unpacked sdist as `pip install .` does.
+
+    Of what the fixture has compiled, the modules that fit the pattern are compiled once more.
+    Returns what the command says of itself, and the modules that were compiled.
+    """
+    tree, target = folder / "tree", folder / "target"
+    shutil.copytree(built.unpacked, tree)
+    for path in tree.glob(f"build/lib*/**/{anew}.*.so"):
+        path.unlink()
+    run(*PIP, "install", *OFFLINE, "--target", target, tree, cwd=folder, **variables)
+    version = run(sys.executable, "-m", "gserver", "--version", cwd=folder, PYTHONPATH=target)
+    return version, compiled(str(path.relative_to(target)) for path in target.rglob("*.so"))
+
+
+def test_without_libnghttp2_the_rest_is_compiled(built: Built, tmp_path: Path) -> None:
+    need("cc")
+    # The compiler looks there before it looks at the system's.
+    header = tmp_path / "include" / "nghttp2" / "nghttp2.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("#error it is not installed\n")
+    version, modules = install(built, tmp_path, "nghttp2", CPATH=tmp_path / "include")
+    assert re.search(r"httptools [\d.]+; HTTP/2: h2 4\.[\d.]+ \(for a faster one", version)
+    assert "install libnghttp2-dev" in version
+    assert modules == set(MODULES)
+
+
+def test_without_a_compiler_everything_is_python(built: Built, tmp_path: Path) -> None:
+    version, modules = install(built, tmp_path, "*", CC="no-such-compiler")
+    assert "(pure Python; a C compiler at installation makes it faster)" in version
+    assert re.search(r"HTTP/2: h2 4\.[\d.]+ \(for a faster one install libnghttp2-dev", version)
+    assert modules == set()

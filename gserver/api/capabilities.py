@@ -133,7 +133,7 @@ def early_hints(environ: Environ, links: Iterable[str | tuple[str, str]]) -> boo
         links: Values of Link fields, or (name, value) pairs of any fields.
 
     Returns:
-        Whether it was sent: not to HTTP/1.0, not behind the head of the response, not by servers
+        Whether it was sent. Not to HTTP/1.0, not behind the head of the response, not by servers
         without ``wsgi.early_hints``. Servers that do not tell (gunicorn) are believed to have.
 
     Raises:
@@ -155,7 +155,7 @@ def send_trailers(environ: Environ, trailers: Iterable[tuple[str, str]]) -> bool
     ``TE: trailers`` get them too, as with Go's net/http, and may ignore them.
 
     Returns:
-        Whether they will be sent, unless the response turns out to have no content: not to
+        Whether they will be sent, unless the response turns out to have no content. Not to
         HTTP/1.0, not in answer to HEAD, not with status 204 or 304, not to HTTP/1.1 once a head
         with Content-Length has been sent, not by servers without ``wsgi.ext.http.send_trailers``.
 

@@ -9,6 +9,7 @@ hub, except `next_request`, which a handler's greenlet calls when it is done.
 from __future__ import annotations
 
 import logging
+import re
 from typing import Final
 
 from gserver.api.errors import RemoteProtocolError
@@ -25,6 +26,10 @@ logger = logging.getLogger("gserver.error")
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 )
+
+
+# Whole settings, of six bytes each, in Base64: only one field that means something.
+_IS_SETTINGS: Final = re.compile(r"(?:[A-Za-z0-9_-]{8})*").fullmatch
 
 
 class Http1:
@@ -144,6 +149,7 @@ class Http1:
         options = {one.strip().lower() for one in request.get("HTTP_CONNECTION", "").split(",")}
         if (
             settings is None
+            or not _IS_SETTINGS(settings)
             or request.get("HTTP_UPGRADE") != "h2c"
             or not options >= {"upgrade", "http2-settings"}
             or not self._parser.complete

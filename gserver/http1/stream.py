@@ -97,7 +97,7 @@ class Http1Stream(Stream):
             self._expects_continue = self._http11 and not parser.chunks and "HTTP_EXPECT" in environ
             self._connection.pause_reading()
 
-    def receive(self, size: int) -> bytes:
+    def receive(self, size: int, least: int = 1) -> bytes:
         """Return the next of the request's content; see `gserver.body.BodySource`."""
         self._connection.end_turn()
         if not self._chunks and self.incomplete:

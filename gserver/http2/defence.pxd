@@ -8,5 +8,6 @@ cdef class Defence:
     cdef Clock _clock
     cdef double _most_frames, _most_resets, _frames, _resets, _filled
 
-    cpdef transferred(self, Py_ssize_t size)
+    cpdef sent(self, Py_ssize_t size)
+    cpdef received(self, Py_ssize_t size)
     cdef _fill(self)

@@ -20,6 +20,9 @@ _RST_STREAM: Final = 3
 
 # A request brings along a PRIORITY, WINDOW_UPDATEs and an empty DATA frame that ends it.
 REQUEST: Final = 4.0
+# A block of the application that has gone whole: WINDOW_UPDATEs of a client that grants each DATA
+# frame again, however short.
+BLOCK: Final = 2.0
 # Each 8 KiB that are sent or received: a WINDOW_UPDATE for the stream and one for the connection
 # with every frame of 16 KiB.
 _PIECE: Final = 8192
@@ -29,7 +32,7 @@ class Defence:
     """The accounts of one connection.
 
     Attributes:
-        earned: What work has earned; see `REQUEST`.
+        earned: What work has earned; see `REQUEST` and `BLOCK`.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -53,8 +56,13 @@ class Defence:
             self._fill()
         return self._frames >= 0
 
-    def transferred(self, size: int) -> None:
-        """Note that so many bytes have moved; what moves anything at all counts a little."""
+    def sent(self, size: int) -> None:
+        """Note that so many bytes have gone, of frames of any type."""
+        # By size alone: a PONG, or content through a window of one byte, has earned nothing.
+        self.earned += size / _PIECE
+
+    def received(self, size: int) -> None:
+        """Note that a frame with so many bytes of content has come."""
         self.earned += 1 + size / _PIECE
 
     def _fill(self) -> None:

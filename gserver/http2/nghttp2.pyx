@@ -104,6 +104,9 @@ cdef extern from "nghttp2/nghttp2.h":
     ctypedef int (*data_callback)(
         nghttp2_session *, uint8_t, int32_t, const uint8_t *, size_t, void *
     ) noexcept
+    ctypedef int (*unpack_callback)(
+        nghttp2_session *, void **, const nghttp2_frame_hd *, void *
+    ) noexcept
     ctypedef int (*close_callback)(nghttp2_session *, int32_t, uint32_t, void *) noexcept
 
     nghttp2_info *nghttp2_version(int)
@@ -126,12 +129,15 @@ cdef extern from "nghttp2/nghttp2.h":
         nghttp2_session_callbacks *, frame_callback)
     void nghttp2_session_callbacks_set_on_stream_close_callback(
         nghttp2_session_callbacks *, close_callback)
+    void nghttp2_session_callbacks_set_unpack_extension_callback(
+        nghttp2_session_callbacks *, unpack_callback)
 
     int nghttp2_option_new(nghttp2_option **)
     void nghttp2_option_del(nghttp2_option *)
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
     void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
     void nghttp2_option_set_builtin_recv_extension_type(nghttp2_option *, uint8_t)
+    void nghttp2_option_set_user_recv_extension_type(nghttp2_option *, uint8_t)
     void nghttp2_option_set_max_deflate_dynamic_table_size(nghttp2_option *, size_t)
 
     int nghttp2_session_server_new2(
@@ -139,7 +145,7 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_session_del(nghttp2_session *)
     ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t)
     ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **)
-    int nghttp2_session_want_read(nghttp2_session *)
+    size_t nghttp2_session_get_outbound_queue_size(nghttp2_session *)
     int nghttp2_session_upgrade2(nghttp2_session *, const uint8_t *, size_t, int, void *)
     int nghttp2_session_terminate_session(nghttp2_session *, uint32_t)
     int nghttp2_session_consume_connection(nghttp2_session *, size_t)
@@ -173,19 +179,23 @@ cdef enum:
     # Frame types and flags (RFC 9113 6)
     DATA_FRAME = 0
     HEADERS_FRAME = 1
+    PRIORITY_FRAME = 2
     RST_STREAM_FRAME = 3
     PING_FRAME = 6
     GOAWAY_FRAME = 7
     CONTINUATION_FRAME = 9
+    FIRST_UNKNOWN_FRAME = 10
     PRIORITY_UPDATE_FRAME = 16
     END_STREAM = 1
     ACK = 1
     # nghttp2's names for what it returns and wants returned
     TEMPORAL_CALLBACK_FAILURE = -521
     DEFERRED = -508
+    CANCEL = -535
     CALLBACK_FAILURE = -902
     BAD_CLIENT_MAGIC = -903
     FLOODED = -904
+    TOO_MANY_CONTINUATIONS = -905
     DATA_FLAG_EOF = 1
     DATA_FLAG_NO_END_STREAM = 2
     NV_NO_INDEX = 1
@@ -211,6 +221,7 @@ cdef enum:
     # Fields of one section that need no memory of their own on the way to nghttp2
     FEW_FIELDS = 32
     NO_ERROR = 0
+    PROTOCOL_ERROR = 1
     ENHANCE_YOUR_CALM = 11
     # The longest frame that pull() adds to what it has: a DATA frame of the default size
     FRAME_ROOM = 16384 + 9
@@ -270,23 +281,27 @@ cdef class NghttpEngine:
     cdef int _broken  # the error code with which a callback wants the connection broken, or -1
     cdef int _sent_goaway  # the error code of a GOAWAY that was sent, or -1
     cdef bint _client_leaves
-    cdef bytes _last_words
+    cdef bytes _words  # made and not pulled yet
 
     def __cinit__(self, settings, charge):
         cdef nghttp2_option *option
+        cdef int kind
         self._charge = charge
         self._broken = self._sent_goaway = -1
         self._max_list = settings.max_header_list_size
         self._max_continuations = settings.max_continuations
-        self._last_words = b""
+        self._words = b""
         self._streams = {}
         self.events = []
-        self._last_words = b""
         if nghttp2_option_new(&option):
             raise MemoryError
         nghttp2_option_set_no_auto_window_update(option, 1)
         # Closed streams are of use to the priorities of RFC 7540 only.
         nghttp2_option_set_no_closed_streams(option, 1)
+        for kind in range(FIRST_UNKNOWN_FRAME, 256):
+            # Else nghttp2 would not tell of them, and they could not be counted.
+            if kind != PRIORITY_UPDATE_FRAME:
+                nghttp2_option_set_user_recv_extension_type(option, kind)
         nghttp2_option_set_builtin_recv_extension_type(option, PRIORITY_UPDATE_FRAME)
         nghttp2_option_set_max_deflate_dynamic_table_size(option, settings.encoder_table_size)
         failed = nghttp2_session_server_new2(&self._session, _callbacks, <void *>self, option)
@@ -335,19 +350,34 @@ cdef class NghttpEngine:
     def receive(self, bytes data not None):
         cdef ssize_t taken = nghttp2_session_mem_recv(
             self._session, <const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-        if self._broken < 0 and taken == FLOODED:
+        if self._broken < 0 and (taken == FLOODED or taken == TOO_MANY_CONTINUATIONS):
             self._broken = ENHANCE_YOUR_CALM
         if self._broken >= 0:
             nghttp2_session_terminate_session(self._session, self._broken)
-            raise ConnectionBroken(self._broken, "too many frames, or too large a header section")
+            raise ConnectionBroken(
+                self._broken,
+                "frame on, or for, stream 0" if self._broken == PROTOCOL_ERROR
+                else "too many frames, or too large a header section")
         if taken < 0:
             nghttp2_session_terminate_session(self._session, ErrorCode.PROTOCOL_ERROR)
             raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, _reason(taken))
-        if not nghttp2_session_want_read(self._session):
-            # nghttp2 has queued a GOAWAY, or the client has left. What it sends tells which.
-            self._last_words += self.pull(FRAME_ROOM)
-            if self._sent_goaway > NO_ERROR:
-                raise ConnectionBroken(self._sent_goaway)
+        if nghttp2_session_get_outbound_queue_size(self._session):
+            self._answer()
+
+    cdef int _answer(self) except -1:
+        """Make the frames that nghttp2 has queued: a GOAWAY among them tells of an error."""
+        cdef const uint8_t *frame
+        cdef ssize_t length
+        cdef list frames = [self._words]
+        while nghttp2_session_get_outbound_queue_size(self._session):
+            length = nghttp2_session_mem_send(self._session, &frame)
+            if length <= 0:
+                break
+            frames.append(PyBytes_FromStringAndSize(<const char *>frame, length))
+        self._words = b"".join(frames)
+        if self._sent_goaway > NO_ERROR:
+            raise ConnectionBroken(self._sent_goaway)
+        return 0
 
     def upgrade(self, bytes settings not None, bint head):
         cdef _Stream stream = self._open(1)
@@ -356,7 +386,9 @@ cdef class NghttpEngine:
             self._session, <const uint8_t *>PyBytes_AS_STRING(settings),
             PyBytes_GET_SIZE(settings), head, <void *>stream)
         if code:
+            nghttp2_session_terminate_session(self._session, ErrorCode.PROTOCOL_ERROR)
             raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, "malformed HTTP2-Settings")
+        self._answer()
 
     cdef _Stream _open(self, int32_t id):
         cdef _Stream stream = _Stream.__new__(_Stream)
@@ -374,10 +406,10 @@ cdef class NghttpEngine:
         cdef Py_ssize_t room
         cdef PyObject *output
         cdef object result
-        cdef bytes words = self._last_words
+        cdef bytes words = self._words
         if words:
-            self._last_words = b""
-            return words
+            self._words = b""
+            return words + self.pull(size - len(words)) if len(words) < size else words
         length = nghttp2_session_mem_send(self._session, &frame)
         if length <= 0:
             return b""
@@ -556,11 +588,15 @@ cdef class NghttpEngine:
                 return 0
         elif frame.type == HEADERS_FRAME:
             self._continuations = 0
-            return 0
+            if frame.stream_id > nghttp2_session_get_last_proc_stream_id(self._session):
+                return 0
         elif frame.type == CONTINUATION_FRAME:
             self._continuations += 1
             if self._continuations > self._max_continuations:
                 self._broken = ENHANCE_YOUR_CALM
+            return 0
+        elif frame.type == PRIORITY_FRAME and not frame.stream_id:
+            self._broken = PROTOCOL_ERROR  # nghttp2 does not look at these frames
             return 0
         self._count(frame.type, frame.length)
         return 0
@@ -649,7 +685,9 @@ cdef class NghttpEngine:
         return 0
 
     cdef int _priority_update(self, nghttp2_ext_priority_update *update) except -1:
-        if update is not NULL and update.stream_id in self._streams:
+        if update is not NULL and not update.stream_id:
+            self._broken = PROTOCOL_ERROR
+        elif update is not NULL and update.stream_id in self._streams:
             value = PyBytes_FromStringAndSize(
                 <const char *>update.field_value, update.field_value_len)
             self.events.append((PRIORITY_EVENT, update.stream_id, value))
@@ -823,6 +861,12 @@ cdef int _on_close(
     return 0
 
 
+cdef int _on_unknown(
+    nghttp2_session *session, void **payload, const nghttp2_frame_hd *frame, void *engine
+) noexcept:
+    return CANCEL  # ignore it (RFC 9113 4.1)
+
+
 cdef ssize_t _on_read(
     nghttp2_session *session, int32_t id, uint8_t *buffer, size_t length, uint32_t *flags,
     nghttp2_data_source *source, void *engine,
@@ -841,3 +885,4 @@ nghttp2_session_callbacks_set_on_frame_recv_callback(_callbacks, _on_frame)
 nghttp2_session_callbacks_set_on_data_chunk_recv_callback(_callbacks, _on_data)
 nghttp2_session_callbacks_set_on_frame_send_callback(_callbacks, _on_sent)
 nghttp2_session_callbacks_set_on_stream_close_callback(_callbacks, _on_close)
+nghttp2_session_callbacks_set_unpack_extension_callback(_callbacks, _on_unknown)

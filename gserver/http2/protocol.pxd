@@ -12,6 +12,7 @@ cdef class Http2:
     cdef readonly object engine
     cdef readonly dict streams
     cdef readonly Py_ssize_t window
+    cdef dict _unread
     cdef Limits _limits
     cdef Py_ssize_t _most
     cdef Defence _defence
@@ -19,6 +20,7 @@ cdef class Http2:
     cdef bint _scheduled
     cdef bint _draining
     cdef bint _leaving
+    cdef bint _broken
 
     cpdef receive_data(self, bytes data)
     cpdef schedule(self)

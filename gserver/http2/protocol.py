@@ -14,8 +14,8 @@ from gserver.clock import NEVER
 from gserver.environ import Environ
 from gserver.fields import status_text
 from gserver.http2 import engine as events
-from gserver.http2.defence import REQUEST, Defence
-from gserver.http2.engine import ConnectionBroken, Engine, ErrorCode, Field, Settings
+from gserver.http2.defence import BLOCK, REQUEST, Defence
+from gserver.http2.engine import ConnectionBroken, Engine, ErrorCode, Event, Field, Settings
 from gserver.http2.engines import engine_type
 from gserver.http2.request import build_environ
 from gserver.http2.stream import Http2Stream
@@ -29,7 +29,7 @@ _OUTPUT: Final = 65536
 # Sends in one turn of the loop: a client that reads fast must not keep the hub for itself.
 _SENDS: Final = 4
 # Bytes that are received at once: a few frames of an upload.
-_PACKET: Final = 32768
+_PACKET: Final = 65536
 # How long a client may take to answer the PING that follows the first GOAWAY: a round trip.
 _GOODBYE: Final = 1.0
 _RST_STREAM: Final = 3
@@ -64,9 +64,11 @@ class Http2:
         make = engine_type(config.http2_engine)
         self.engine: Engine = make(settings, self._defence.charge)
         self.streams: dict[int, Http2Stream] = {}
+        # Streams that were answered before their content had come, and how much more may come.
+        self._unread: dict[int, int] = {}
         self._requests = 0
         self._scheduled = False
-        self._draining = self._leaving = False
+        self._draining = self._leaving = self._broken = False
         connection.packet = _PACKET
 
     # -- what the connection calls -----------------------------------------------------------
@@ -75,7 +77,6 @@ class Http2:
         """Take bytes from the connection."""
         # What the handlers send in this turn is sent at its end.
         self._scheduled = True
-        self._defence.transferred(len(data))
         try:
             self.engine.receive(data)
         except ConnectionBroken as exc:
@@ -94,10 +95,10 @@ class Http2:
         if self.connection.blocked:
             logger.info("%s: the client does not read", self.connection.peer)
             self.connection.abort()
-        elif self._draining:
+        elif self._draining and not self._leaving:
             self._leave()
         else:
-            self._break(ConnectionBroken(ErrorCode.NO_ERROR))
+            self._give_up(ErrorCode.NO_ERROR)
 
     def drain(self) -> None:
         """Finish the streams that the client has begun or is beginning (RFC 9113 6.8)."""
@@ -154,6 +155,18 @@ class Http2:
         if not self.connection.closed:
             self._dispatch(number, environ)
 
+    def read_away(self, number: int) -> None:
+        """Take and drop content that nobody wants, and stop a client that has too much of it.
+
+        RFC 9113 8.1 lets a server stop it at once, by RST_STREAM(NO_ERROR); but a client in the
+        middle of its upload may take that for a failure, and lose the response (curl 7.88 does).
+        """
+        if self._draining:
+            self.engine.discard(number)
+        else:
+            self._unread[number] = self.connection.config.limit_unread_body
+        self.schedule()
+
     # -- the rest ----------------------------------------------------------------------------
 
     def begin_upgraded(self, settings: bytes, environ: Environ) -> None:
@@ -171,18 +184,56 @@ class Http2:
         """Do what the engine has found."""
         happened = self.engine.events[:]
         self.engine.events.clear()
+        lost = self._note_losses(happened)
+        fed: dict[int, Http2Stream] = {}
         for kind, number, payload in happened:
             if kind == events.REQUEST:
-                self._begin(number, *payload)
+                if number not in lost:
+                    self._begin(number, *payload)
             elif kind == events.PONG:
                 self._leave()
+            elif kind == events.GOAWAY:
+                self._leaving = True  # as soon as it has the answers that it still waits for
             elif (stream := self.streams.get(number)) is not None:
                 self._tell(stream, kind, payload)
+                if kind == events.DATA or kind == events.END:
+                    fed[number] = stream
+            elif number in self._unread:
+                self._drop(number, kind, payload)
+        # Not before: a greenlet that was woken for each frame would be switched to for each.
+        for stream in fed.values():
+            stream.wake_reader()
+
+    def _note_losses(self, happened: list[Event]) -> set[int]:
+        """Return the streams that are gone already, for whatever else has happened on them.
+
+        The engine has forgotten them: what a handler sent there would never make it wait.
+        """
+        lost = {number for kind, number, _ in happened if kind == events.RESET}
+        for number in lost:
+            if (stream := self.streams.get(number)) is not None:
+                stream.note_loss()
+        return lost
+
+    def _drop(self, number: int, kind: int, payload: Any) -> None:
+        """Do what a stream asks for whose handler has finished."""
+        if kind == events.DATA:
+            self._unread[number] -= len(payload)
+            if self._unread[number] >= 0:
+                self.engine.consume(number, len(payload))
+                return
+            self.engine.discard(number)
+        if kind in (events.DATA, events.END, events.RESET):
+            del self._unread[number]
 
     def _tell(self, stream: Http2Stream, kind: int, payload: Any) -> None:
         if kind == events.DATA:
+            # What comes while nothing can be sent must not pay for answers that pile up.
+            if not self.connection.blocked:
+                self._defence.received(len(payload))
             stream.take(payload)
         elif kind == events.DRAINED:
+            self._defence.earned += BLOCK
             stream.taken()
         elif kind == events.END:
             stream.take_end(payload)
@@ -194,10 +245,13 @@ class Http2:
     def _begin(self, number: int, fields: list[tuple[bytes, bytes]] | None, ended: bool) -> None:
         """Have a request answered."""
         self._defence.earned += REQUEST
+        if self._broken:
+            return
         if len(self.streams) >= self._most:
             # Handlers of streams that were reset still run: the client has no more to ask for.
             self.engine.reset(number, ErrorCode.REFUSED_STREAM)
-            self._defence.charge(_RST_STREAM, 0)
+            if not self._defence.charge(_RST_STREAM, 0):
+                self._give_up(ErrorCode.ENHANCE_YOUR_CALM, "too many refused requests")
             return
         try:
             if fields is None:
@@ -205,7 +259,7 @@ class Http2:
             environ = build_environ(fields, self._limits)
             self._check_length(environ)
         except RemoteProtocolError as exc:
-            self._refuse(number, exc)
+            self._refuse(number, exc, ended)
             return
         self._dispatch(number, environ, ended)
 
@@ -232,7 +286,7 @@ class Http2:
             self.drain()
         connection.dispatch(stream)
 
-    def _refuse(self, number: int, error: RemoteProtocolError) -> None:
+    def _refuse(self, number: int, error: RemoteProtocolError, ended: bool) -> None:
         """Answer a request that no handler gets to see."""
         logger.info("%s: %d %s", self.connection.peer, error.status, error.reason)
         text = status_text(error.status)
@@ -244,13 +298,14 @@ class Http2:
             *self.connection.clock.fields,
         ]
         self.engine.respond(number, fields, body)
-        self.engine.discard(number)
+        if not ended:
+            self.read_away(number)
 
     def _flush(self) -> None:
         """Send what the engine has for the client, as far as the socket takes it."""
         self._scheduled = False
         connection = self.connection
-        if connection.closed:
+        if connection.closed or self._broken:
             return
         engine = self.engine
         for _ in range(_SENDS):
@@ -259,20 +314,25 @@ class Http2:
             data = engine.pull(_OUTPUT)
             if not data:
                 break
-            self._defence.transferred(len(data))
+            self._defence.sent(len(data))
             connection.offer(data)
         else:
             self.schedule()
         if engine.events:
             self._act()
-        if not self.streams and not engine.active and not connection.blocked:
+        if not (self.streams or connection.blocked or self._broken or self._scheduled):
             self._rest()
 
     def _rest(self) -> None:
-        """Note that nothing goes on."""
+        """Note that no handler is at work: all that goes on is up to the client."""
         connection = self.connection
-        if self._leaving:
-            connection.close()
+        if self.engine.active:
+            # What it does not take of short responses, or a header section that it has begun.
+            if connection.deadline == NEVER:
+                connection.deadline = connection.clock.after(connection.config.write_timeout)
+        elif self._leaving:
+            # A WINDOW_UPDATE that meets a closed socket would cost the client what it has not read.
+            connection.linger()
         elif not self._draining and connection.deadline == NEVER:
             connection.deadline = connection.clock.now + self._limits.keepalive
 
@@ -284,16 +344,24 @@ class Http2:
             self.engine.go_away(ErrorCode.NO_ERROR)
             self.schedule()
 
+    def _give_up(self, code: ErrorCode, reason: str = "") -> None:
+        """Break the connection though the engine would go on."""
+        self.engine.go_away(code)
+        self._break(ConnectionBroken(code, reason))
+
     def _break(self, error: ConnectionBroken) -> None:
         """End the connection: with a GOAWAY that says why, and without waiting for anybody."""
         if error.code != ErrorCode.NO_ERROR:
             logger.info("%s: %s", self.connection.peer, error)
+        self._broken = True
+        # What the last bytes asked for is not begun any more.
+        self.engine.events.clear()
+        if self.connection.blocked:
+            self.connection.abort()  # who does not read will not read this either
         else:
-            self.engine.go_away(ErrorCode.NO_ERROR)
-        if not self.connection.blocked:
             self.connection.send_now(self.engine.pull(_OUTPUT))
+            self.connection.linger()
         self._lose_all()
-        self.connection.linger()
 
     def _lose_all(self) -> None:
         for stream in list(self.streams.values()):

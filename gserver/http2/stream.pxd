@@ -18,6 +18,8 @@ cdef class Http2Stream(Stream):
     cdef object _writer
     cdef tuple _priority
     cdef list _chunks
+    cdef Py_ssize_t _held
+    cdef Py_ssize_t _least
     cdef object _received
     cdef object _failure
     cdef object _patience
@@ -26,6 +28,6 @@ cdef class Http2Stream(Stream):
 
     @cython.locals(length=Py_ssize_t, fields=list)
     cpdef respond(self, bytes body)
-    @cython.locals(fields=list, kinds=int, status=str)
+    @cython.locals(fields=list, kinds=int)
     cdef list _finish_head(self, Py_ssize_t length)
     cpdef finished(self)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # Content up to this length stays with the engine when the greenlet has gone on: what a client
 # that does not read can make a hundred streams hold is not much.
 _LEFT_BEHIND: Final = 16384
+# Content that comes in pieces below this is put together as it comes.
+_SMALL: Final = 1024
 
 _CONTINUE: Final = (b":status", b"100", False)
 # RFC 7541 7.1.3: what is secret must not be found out by compressing guesses beside it.
@@ -98,7 +100,9 @@ class Http2Stream(Stream):
         trailers: list[tuple[str, str]] = []
         environ["wsgi.input"] = self._body = RequestBody(self)
         environ["gserver.trailers"] = self.trailers_received = trailers
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | bytearray] = []
+        self._held = 0  # bytes in them
+        self._least = 1  # so many are worth waking the greenlet that waits
         self._received = 0
         self._failure: Exception | None = None
         self._patience = Patience(config.body_timeout, config.body_min_rate)
@@ -107,9 +111,17 @@ class Http2Stream(Stream):
 
     def take(self, data: bytes) -> None:
         """Take content; called in the hub."""
-        self._chunks.append(data)
+        chunks = self._chunks
+        if chunks and len(data) < _SMALL and len(chunks[-1]) < _LEFT_BEHIND:
+            # A client may cut content into single bytes, each of which would be an object.
+            last = chunks[-1]
+            if type(last) is not bytearray:
+                chunks[-1] = last = bytearray(last)
+            last += data
+        else:
+            chunks.append(data)
+        self._held += len(data)
         self._patience.received(len(data))
-        self._wake_reader()
 
     def take_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         """Note that all content has come; called in the hub."""
@@ -117,23 +129,28 @@ class Http2Stream(Stream):
         self.trailers_received.extend(
             (name.decode("ascii"), value.decode("latin-1")) for name, value in trailers
         )
-        self._wake_reader()
 
-    def _wake_reader(self) -> None:
+    def wake_reader(self) -> None:
+        """Let who waits for content have it, if it is enough; called in the hub."""
         reader = self._reader
-        if reader is not None:
+        if reader is not None and (self._held >= self._least or not self.incomplete):
             self._reader = None
             reader.switch()
 
-    def receive(self, size: int) -> bytes:
+    def receive(self, size: int, least: int = 1) -> bytes:
         """Return the next of the request's content; see `gserver.body.BodySource`."""
         self._protocol.connection.end_turn()
-        if not self._chunks and self.incomplete:
+        limit = self._protocol.connection.config.limit_request_body
+        if limit:
+            least = min(least, limit + 1 - self._received)
+        # Never all of the window, which the client needs to send more.
+        self._least = max(1, min(least, self._protocol.window // 2))
+        if self._held < self._least and self.incomplete:
             self._await_content()
         data = b"".join(self._chunks)
         self._chunks.clear()
+        self._held = 0
         self._received += len(data)
-        limit = self._protocol.connection.config.limit_request_body
         if limit and self._received > limit:
             raise RequestTooLarge("content too large")
         if data and self.incomplete:
@@ -154,7 +171,7 @@ class Http2Stream(Stream):
             self._engine.widen(self.id, self._protocol.window)
         self._protocol.schedule()
         try:
-            while not self._chunks and self.incomplete:
+            while self._held < self._least and self.incomplete:
                 self._wait_for_more()
         except (OSError, RemoteProtocolError) as exc:
             self._failure = exc
@@ -189,7 +206,7 @@ class Http2Stream(Stream):
         else:
             engine.send_head(self.id, fields)
             engine.send_data(self.id, body)
-            engine.send_end(self.id, self.trailers or [])
+            engine.send_end(self.id, self._mark(self.trailers or []))
             self._await_taken()
 
     def send_head(self, data: bytes) -> None:
@@ -239,14 +256,14 @@ class Http2Stream(Stream):
         """Send the end of the content."""
         self._check_gone()
         if not self.bodyless:
-            self._engine.send_end(self.id, self.trailers or [])
+            self._engine.send_end(self.id, self._mark(self.trailers or []))
             self._protocol.schedule()
 
     def send_informational(self, status: int, fields: list[Field]) -> None:
         """Send an interim response."""
         self._check_gone()
         field = (b":status", b"%d" % status, False)
-        self._engine.send_informational(self.id, [field, *fields])
+        self._engine.send_informational(self.id, [field, *self._mark(fields)])
         self._protocol.schedule()
 
     def _finish_head(self, length: int) -> list[Field]:
@@ -267,10 +284,12 @@ class Http2Stream(Stream):
             given = {field[0] for field in fields}
             added = [field for field in added if field[0] not in given]
         fields += added
-        if self.never_indexed is not None:
-            secret = {name.encode("latin-1") for name in self.never_indexed}
-            fields = [(name, value, kept or name in secret) for name, value, kept in fields]
-        return fields
+        return fields if self.never_indexed is None else self._mark(fields)
+
+    def _mark(self, fields: list[Field]) -> list[Field]:
+        """Return fields, with those marked that the application keeps out of the context."""
+        secret = {name.encode("latin-1") for name in self.never_indexed or ()}
+        return [(name, value, kept or name in secret) for name, value, kept in fields]
 
     def _await_taken(self) -> None:
         """Block until the engine has taken all content; `write_timeout` bounds each pause."""
@@ -303,6 +322,11 @@ class Http2Stream(Stream):
     def can_keep_out(self) -> bool:
         """Header fields are compressed (RFC 7541)."""
         return True
+
+    @property
+    def can_inform(self) -> bool:
+        """Interim responses can be sent; not before a pushed one, which h2 knows nothing of."""
+        return self.id % 2 == 1 and super().can_inform
 
     @property
     def can_push(self) -> bool:
@@ -338,6 +362,10 @@ class Http2Stream(Stream):
         if self.gone:
             raise Disconnected(reason)
 
+    def note_loss(self) -> None:
+        """Have the application's next call raise Disconnected; called in the hub."""
+        self.gone = True
+
     def lose(self) -> None:
         """Tell the application that the client has gone; called in the hub."""
         self.gone = True
@@ -354,12 +382,14 @@ class Http2Stream(Stream):
             self._protocol.schedule()
 
     def finished(self) -> None:
-        """Take leave; a client that still sends is told to stop."""
+        """Take leave; what a client still sends is read away, to a point."""
         if self._body is not None:
             self._body.detach()
             if self.incomplete and not self.gone:
-                self._engine.discard(self.id)
-                self._protocol.schedule()
+                if self._held:
+                    # Room for what is taken from here on.
+                    self._engine.consume(self.id, self._held)
+                self._protocol.read_away(self.id)
             if self._reader is not None or self._writer is not None:
                 # Another greenlet of the application is still at it.
                 self._protocol.connection.defer(self.lose)

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from gserver.api.errors import RemoteProtocolError
 from gserver.config import Config
 from gserver.environ import template
-from gserver.http1.parser import CHUNKED, Limits, RequestParser
+from gserver.http1.parser import CHUNKED, RequestParser
+from gserver.request import Limits
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"

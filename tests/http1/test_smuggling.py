@@ -26,7 +26,6 @@ REQUEST_LINES: list[tuple[str, int]] = [
     ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
     ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
     ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
-    ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     ("GET / HTTP/1.10\r\nHost: a\r\n\r\n", 400),
     ("GET / HTTP/11\r\nHost: a\r\n\r\n", 400),
     ("GET / HTTP/1.1x\r\nHost: a\r\n\r\n", 400),

@@ -37,8 +37,12 @@ _STREAM: Final = 2**31 - 1
 
 def pack(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """Return a frame as it goes over the wire."""
-    length = len(payload)
-    return _HEADER.pack(length >> 8, length & 255, kind, flags, stream) + payload
+    return pack_header(len(payload), kind, flags, stream) + payload
+
+
+def pack_header(length: int, kind: int, flags: int, stream: int) -> bytes:
+    """Return what comes before a frame's payload."""
+    return _HEADER.pack(length >> 8, length & 255, kind, flags, stream)
 
 
 class FrameReader:

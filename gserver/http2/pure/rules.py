@@ -73,8 +73,12 @@ def check_trailers(names: list[bytes], values: list[bytes]) -> None:
 
 def _check_fields(names: list[bytes], values: list[bytes]) -> None:
     """Check names of fields that are not pseudo-header fields, and all values."""
-    if names and not _are_names(b"\n".join(names)):
-        raise Malformed("field name")
+    if not values:
+        return
+    if names:
+        joined = b"\n".join(names)
+        if joined.count(b"\n") >= len(names) or not _are_names(joined):
+            raise Malformed("field name")
     lines = b"\n%b\n" % b"\n".join(values)
     if (
         lines.count(b"\n") != len(values) + 1

@@ -29,10 +29,14 @@ class Stream:
         "trailers",
         "unsent",
         "urgency",
+        "window",
     )
 
-    def __init__(self, id: int, expected: int, ended: bool, pushed: bool = False) -> None:
+    def __init__(
+        self, id: int, window: int, expected: int, ended: bool, pushed: bool = False
+    ) -> None:
         self.id = id
+        self.window = window  # how much may come before anybody reads
         self.pushed = pushed
         self.expected = expected  # the request's content-length, or -1
         self.received = 0
