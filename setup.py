@@ -1,8 +1,8 @@
 """The compiled modules; all else is in setup.cfg.
 
 All but one are ordinary Python files with C types in a .pxd beside them. Where they cannot be
-compiled, for want of a compiler or of Cython, the same files run as they are, only slower. The one is
-the binding to libnghttp2, without which the h2 library speaks HTTP/2.
+compiled, for want of a compiler or of Cython, the same files run as they are, only slower. The one
+is the binding to libnghttp2, without which the h2 library speaks HTTP/2.
 """
 
 import os
@@ -18,6 +18,7 @@ MODULES = [
     "gserver.clock",
     "gserver.request",
     "gserver.stream",
+    "gserver.handler",
     "gserver.transport",
     "gserver.http1.parser",
     "gserver.http1.stream",

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """The handler: greenlets that run the application, and what becomes of its errors.
 
 The hub calls `dispatch` with each new Stream. A parked greenlet is switched to directly, and goes

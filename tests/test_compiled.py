@@ -26,6 +26,7 @@ MODULES = [
     "gserver.clock",
     "gserver.stream",
     "gserver.transport",
+    "gserver.handler",
     "gserver.http1.parser",
     "gserver.http1.stream",
     "gserver.http1.protocol",

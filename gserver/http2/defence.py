@@ -17,12 +17,16 @@ from gserver.clock import Clock
 from gserver.config import Config
 
 _RST_STREAM: Final = 3
+_SETTINGS: Final = 4
+
+# One SETTINGS may open the windows of a hundred streams by a byte each.
+_SETTINGS_PRICE: Final = 10.0
 
 # A request brings along a PRIORITY, WINDOW_UPDATEs and an empty DATA frame that ends it.
-REQUEST: Final = 4.0
+PER_REQUEST: Final = 4.0
 # A block of the application that has gone whole: WINDOW_UPDATEs of a client that grants each DATA
 # frame again, however short.
-BLOCK: Final = 2.0
+PER_BLOCK: Final = 2.0
 # Each 8 KiB that are sent or received: a WINDOW_UPDATE for the stream and one for the connection
 # with every frame of 16 KiB.
 _PIECE: Final = 8192
@@ -32,7 +36,7 @@ class Defence:
     """The accounts of one connection.
 
     Attributes:
-        earned: What work has earned; see `REQUEST` and `BLOCK`.
+        earned: What work has earned; see `PER_REQUEST` and `PER_BLOCK`.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -51,7 +55,7 @@ class Defence:
             if self._resets < 0:
                 self._fill()
             return self._resets >= 0
-        self._frames -= 1
+        self._frames -= _SETTINGS_PRICE if kind == _SETTINGS else 1.0
         if self._frames < 0:
             self._fill()
         return self._frames >= 0

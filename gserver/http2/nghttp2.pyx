@@ -608,10 +608,17 @@ cdef class NghttpEngine:
 
     cdef int _begin_section(self, const nghttp2_frame *frame) except -1:
         cdef _Stream stream
+        cdef nghttp2_extpri priority
         if <int>frame.headers.cat == HCAT_REQUEST:
             stream = self._open(frame.hd.stream_id)
             nghttp2_session_set_stream_user_data(
                 self._session, frame.hd.stream_id, <void *>stream)
+            # Where the client asks for no order its streams take turns: RFC 9218 would have the
+            # first response go first, whole.
+            priority.urgency = 3
+            priority.inc = 1
+            nghttp2_session_change_extpri_stream_priority(
+                self._session, frame.hd.stream_id, &priority, 0)
         else:
             stream = self._streams.get(frame.hd.stream_id)
             if stream is None:

@@ -3,8 +3,12 @@
 cimport cython
 
 from gserver.http2.defence cimport Defence
+from gserver.http2.stream cimport Http2Stream
 from gserver.request cimport Limits
 from gserver.transport cimport Transport
+
+cdef int DATA, DRAINED, END, GOAWAY, PONG, PRIORITY, REQUEST, RESET
+cdef double PER_REQUEST, PER_BLOCK
 
 
 cdef class Http2:
@@ -25,8 +29,10 @@ cdef class Http2:
     cpdef receive_data(self, bytes data)
     cpdef schedule(self)
     cpdef release(self, object stream)
+    @cython.locals(happened=list, fed=dict, kind=int)
     cpdef _act(self)
     cpdef _begin(self, object number, list fields, bint ended)
+    @cython.locals(connection=Transport, stream=Http2Stream)
     cpdef _dispatch(self, object number, dict environ, bint ended=*)
     @cython.locals(data=bytes, connection=Transport)
     cpdef _flush(self)

@@ -13,9 +13,23 @@ from gserver.api.errors import RemoteProtocolError, RequestTooLarge
 from gserver.clock import NEVER
 from gserver.environ import Environ
 from gserver.fields import status_text
-from gserver.http2 import engine as events
-from gserver.http2.defence import BLOCK, REQUEST, Defence
-from gserver.http2.engine import ConnectionBroken, Engine, ErrorCode, Event, Field, Settings
+from gserver.http2.defence import PER_BLOCK, PER_REQUEST, Defence
+from gserver.http2.engine import (
+    DATA,
+    DRAINED,
+    END,
+    GOAWAY,
+    PONG,
+    PRIORITY,
+    REQUEST,
+    RESET,
+    ConnectionBroken,
+    Engine,
+    ErrorCode,
+    Event,
+    Field,
+    Settings,
+)
 from gserver.http2.engines import engine_type
 from gserver.http2.request import build_environ
 from gserver.http2.stream import Http2Stream
@@ -187,16 +201,17 @@ class Http2:
         lost = self._note_losses(happened)
         fed: dict[int, Http2Stream] = {}
         for kind, number, payload in happened:
-            if kind == events.REQUEST:
+            if kind == REQUEST:
                 if number not in lost:
-                    self._begin(number, *payload)
-            elif kind == events.PONG:
+                    fields, ended = payload
+                    self._begin(number, fields, ended)
+            elif kind == PONG:
                 self._leave()
-            elif kind == events.GOAWAY:
+            elif kind == GOAWAY:
                 self._leaving = True  # as soon as it has the answers that it still waits for
             elif (stream := self.streams.get(number)) is not None:
                 self._tell(stream, kind, payload)
-                if kind == events.DATA or kind == events.END:
+                if kind in (DATA, END):
                     fed[number] = stream
             elif number in self._unread:
                 self._drop(number, kind, payload)
@@ -209,7 +224,7 @@ class Http2:
 
         The engine has forgotten them: what a handler sent there would never make it wait.
         """
-        lost = {number for kind, number, _ in happened if kind == events.RESET}
+        lost = {number for kind, number, _ in happened if kind == RESET}
         for number in lost:
             if (stream := self.streams.get(number)) is not None:
                 stream.note_loss()
@@ -217,34 +232,34 @@ class Http2:
 
     def _drop(self, number: int, kind: int, payload: Any) -> None:
         """Do what a stream asks for whose handler has finished."""
-        if kind == events.DATA:
+        if kind == DATA:
             self._unread[number] -= len(payload)
             if self._unread[number] >= 0:
                 self.engine.consume(number, len(payload))
                 return
             self.engine.discard(number)
-        if kind in (events.DATA, events.END, events.RESET):
+        if kind in (DATA, END, RESET):
             del self._unread[number]
 
     def _tell(self, stream: Http2Stream, kind: int, payload: Any) -> None:
-        if kind == events.DATA:
+        if kind == DATA:
             # What comes while nothing can be sent must not pay for answers that pile up.
             if not self.connection.blocked:
                 self._defence.received(len(payload))
             stream.take(payload)
-        elif kind == events.DRAINED:
-            self._defence.earned += BLOCK
+        elif kind == DRAINED:
+            self._defence.earned += PER_BLOCK
             stream.taken()
-        elif kind == events.END:
+        elif kind == END:
             stream.take_end(payload)
-        elif kind == events.RESET:
+        elif kind == RESET:
             stream.lose()
-        elif kind == events.PRIORITY:
+        elif kind == PRIORITY:
             stream.set_priority(payload)
 
     def _begin(self, number: int, fields: list[tuple[bytes, bytes]] | None, ended: bool) -> None:
         """Have a request answered."""
-        self._defence.earned += REQUEST
+        self._defence.earned += PER_REQUEST
         if self._broken:
             return
         if len(self.streams) >= self._most:
@@ -257,16 +272,16 @@ class Http2:
             if fields is None:
                 raise RequestTooLarge("header section too long", 431)
             environ = build_environ(fields, self._limits)
-            self._check_length(environ)
+            if self._limits.body:
+                self._check_length(environ)
         except RemoteProtocolError as exc:
             self._refuse(number, exc, ended)
             return
         self._dispatch(number, environ, ended)
 
     def _check_length(self, environ: Environ) -> None:
-        most = self._limits.body
         length = environ.get("CONTENT_LENGTH")
-        if most and length and int(length[:20]) > most:
+        if length and int(length[:20]) > self._limits.body:
             raise RequestTooLarge("content too large")
 
     def _dispatch(self, number: int, environ: Environ, ended: bool = True) -> None:
@@ -275,7 +290,8 @@ class Http2:
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = connection.remote
         if connection.tls is not None:
             environ.update(connection.tls_environ)
-        stream = Http2Stream(self, number, environ)
+        stream = Http2Stream.__new__(Http2Stream)
+        stream.open(self, number, environ)
         self.streams[number] = stream
         if "HTTP_PRIORITY" in environ:
             self.engine.prioritise(number, *stream.priority())

@@ -26,6 +26,7 @@ cdef class Http2Stream(Stream):
     cdef bint _expects_continue
     cdef bint _widened
 
+    cpdef open(self, Http2 protocol, object id, dict environ)
     @cython.locals(length=Py_ssize_t, fields=list)
     cpdef respond(self, bytes body)
     @cython.locals(fields=list, kinds=int)

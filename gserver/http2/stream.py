@@ -76,7 +76,10 @@ class Http2Stream(Stream):
         trailers_received: Where the request's trailer fields go.
     """
 
-    def __init__(self, protocol: Http2, id: int, environ: Environ) -> None:
+    # Compiled code is slow to call __init__: `open` does its work.
+
+    def open(self, protocol: Http2, id: int, environ: Environ) -> None:
+        """Set all to the beginning; called in the hub, once and first of all."""
         self.begin(environ, _FIELDS)
         self._protocol = protocol
         self._engine = protocol.engine

@@ -175,6 +175,21 @@ def test_few_large_frames_of_unknown_type(target: ServerProcess, size: int) -> N
         assert assault(clients, lambda number: unknown, 3 * CONTROL_FRAMES) == CALM
 
 
+@pytest.mark.slow
+def test_content_in_single_bytes(target: ServerProcess) -> None:
+    # It moves something forward, so it is not cut off; it must not keep the hub for long either.
+    count = 20000
+    data = frame(DATA, 0, OPEN, b"x") * count
+    with besieged(target) as clients:
+        for client in clients:
+            client.request("/upload", method="POST", end=False)
+        for client in clients:
+            client.send(data)
+            client.data(OPEN, b"", end=True)
+        for client in clients:
+            assert client.response(OPEN).body == b"%d" % count
+
+
 @pytest.mark.parametrize("size", [0, 1, 1000])
 def test_data_of_a_closed_stream(target: ServerProcess, size: int) -> None:
     # It may have been under way when the stream was closed; dropping it costs next to nothing.
@@ -227,8 +242,17 @@ def test_what_is_sent_behind_the_last_goaway_is_not_taken(target: ServerProcess)
             assert client.broken() == ENHANCE_YOUR_CALM
 
 
-@pytest.mark.parametrize("frames", [frame(PING, 0, 0, bytes(8)), frame(SETTINGS, 0, 0)])
-def test_as_many_control_frames_as_allowed(target: ServerProcess, frames: bytes) -> None:
+@pytest.mark.parametrize(
+    ("control", "price"),
+    [
+        pytest.param(frame(PING, 0, 0, bytes(8)), 1, id="ping"),
+        # Each may change the windows of all streams.
+        pytest.param(frame(SETTINGS, 0, 0), 10, id="settings"),
+    ],
+)
+def test_as_many_control_frames_as_allowed(
+    target: ServerProcess, control: bytes, price: int
+) -> None:
     with connect(target) as client:
-        client.send(frames * (CONTROL_FRAMES - 100))
+        client.send(control * ((CONTROL_FRAMES - 100) // price))
         assert client.get("/").status == 200

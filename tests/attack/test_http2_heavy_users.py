@@ -48,6 +48,7 @@ def test_1000_requests_100_at_a_time(target: ServerProcess) -> None:
         ask_for_many(client, 1000, lambda stream: client.send(request(stream)))
 
 
+@pytest.mark.slow
 def test_1000_requests_each_with_all_that_clients_add(target: ServerProcess) -> None:
     # Content ended by an empty DATA frame, a PRIORITY, and windows opened for the response.
     with connect(target) as client:

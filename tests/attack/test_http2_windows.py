@@ -84,7 +84,9 @@ def test_500_streams_ask_for_a_mebibyte_each_and_read_none(start_target: StartTa
         assert all(is_cut_off(client) for client in clients)
 
 
-@pytest.mark.parametrize("where", ["stream", "connection", "settings"])
+@pytest.mark.parametrize(
+    "where", ["stream", "connection", pytest.param("settings", marks=pytest.mark.slow)]
+)
 def test_windows_of_one_byte(target: ServerProcess, where: str) -> None:
     # As many bytes in frames' heads as the client sends of its own, but it can go on for ever.
     first = b"".join(request(stream, b"/mebibyte") for stream in ALL[:50])
@@ -153,6 +155,7 @@ UNREAD: list[Flood] = [
 ]
 
 
+@pytest.mark.slow
 def test_control_frames_of_which_the_answers_are_not_read(target: ServerProcess) -> None:
     with besieged(target, len(UNREAD)) as clients:
         for client in clients:
@@ -163,6 +166,7 @@ def test_control_frames_of_which_the_answers_are_not_read(target: ServerProcess)
         bombard(clients, UNREAD, 3 * CONTROL_FRAMES)
 
 
+@pytest.mark.slow
 def test_content_in_the_smallest_pieces_that_nobody_reads(target: ServerProcess) -> None:
     # 11 bytes on the wire for each two: that must not become hundreds in the memory.
     size = 65000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import h2.config
 import h2.connection
 import h2.events
@@ -423,6 +425,21 @@ def test_settings_that_nobody_knows_are_ignored(make: MakeEngine) -> None:
     wire = Wire(make)
     (answer,) = wire.exchange(SettingsFrame(settings=dict.fromkeys(range(100, 132), 7)))
     assert (answer.kind, answer.flags) == (4, 1)
+
+
+def test_settings_that_nobody_knows_are_not_kept(make: MakeEngine) -> None:
+    wire = Wire(make)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for first in range(1000, 3000, 32):
+            names = range(first, first + 32)
+            payload = b"".join(name.to_bytes(2, "big") + bytes(4) for name in names)
+            wire.exchange(raw(4, 0, 0, payload))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 100_000
 
 
 # -- a real client ----------------------------------------------------------------------------

@@ -1,0 +1,23 @@
+# C types for handler.py, for when it is compiled; see docs/architecture.rst.
+
+cimport cython
+
+from gserver.stream cimport Stream
+
+
+cdef class Handler:
+    cdef object _application
+    cdef bint _lite
+    cdef object _hub
+    cdef object _clock
+    cdef double _request_timeout
+    cdef list _parked
+    cdef set _greenlets
+    cdef public object run
+
+    cpdef dispatch(self, Stream stream)
+    @cython.locals(parked=list, stream=Stream)
+    cpdef _work(self)
+    cdef Stream _park(self)
+    @cython.locals(body=object)
+    cpdef _run(self, Stream stream)
