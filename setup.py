@@ -65,6 +65,7 @@ def nghttp2() -> Extension:
     return Extension(
         "gserver.http2.nghttp2",
         ["gserver/http2/nghttp2.pyx"],
+        depends=TYPES,
         extra_compile_args=["-g0", *(flag for flag in flags if flag not in link)],
         extra_link_args=link,
         optional=True,

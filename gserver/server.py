@@ -94,6 +94,7 @@ class Server:
         self._limits: list[Limits] = []
         self._stopped = Event()
         self._started = self._stopping = False
+        self._deadline = NEVER  # of a stop that goes on
         self._access_log: AccessLog | None = None
         self.handler: Handler
 
@@ -188,25 +189,27 @@ class Server:
             self._stopping = True
             self._stopped.set()
             return
-        if not self._stopping:
-            self._stopping = True
-            self._drain()
         begin = now = time.monotonic()
+        self._deadline = min(self._deadline, begin + timeout)
+        if self._stopping:
+            self._stopped.wait()
+            return
+        self._stopping = True
+        self._drain()
         close_idle = begin + min(idle, timeout)
         while self._connections or self.handler.active:
             if now >= close_idle:
                 close_idle = NEVER
                 self._close_idle()
-            if now >= begin + timeout:
-                self._cut(timeout)
+            if now >= self._deadline:
+                self._cut(self._deadline - begin)
                 break
             gevent.sleep(_POLL)
             now = time.monotonic()
-        if not self._stopped.is_set():
-            self._stopped.set()
-            self._clock.stop()
-            if self._access_log is not None:
-                self._access_log.close()
+        self._clock.stop()
+        if self._access_log is not None:
+            self._access_log.close()
+        self._stopped.set()
 
     def _drain(self) -> None:
         """Accept nothing more, and make the next response of each connection its last."""
@@ -225,7 +228,7 @@ class Server:
     def _cut(self, timeout: float) -> None:
         """End what did not finish in time."""
         logger.warning(
-            "%d connections with %d requests did not finish in %g seconds and are cut",
+            "%d connections with %d requests did not finish in %.3g seconds and are cut",
             len(self._connections),
             self.handler.active,
             timeout,

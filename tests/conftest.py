@@ -38,6 +38,7 @@ class ServerThread:
         options.setdefault("access_logfile", "off")
         self.server = Server(application, Config(**options))
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._running: list[gevent.Greenlet[..., None]] = []
         self._ready = threading.Event()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._main, daemon=True)
@@ -58,6 +59,7 @@ class ServerThread:
         finally:
             self._ready.set()
         self.server.serve_forever()
+        gevent.joinall(self._running, 10)  # who stopped it wants to know
         self._wake.stop()
         self._wake.close()
         hub.destroy(destroy_loop=True)
@@ -65,7 +67,7 @@ class ServerThread:
     def _run_calls(self) -> None:
         # All of them: the loop may take two wake-ups for one.
         while not self._calls.empty():
-            gevent.spawn(self._calls.get_nowait())
+            self._running.append(gevent.spawn(self._calls.get_nowait()))
 
     def call(self, function: Callable[[], T]) -> T:
         """Run `function` in a greenlet of the server's thread and return what it returns."""

@@ -718,7 +718,7 @@ class Http2Client:
             try:
                 self.sock.sendall(data)
             except (ConnectionResetError, BrokenPipeError):
-                self._ended = True
+                pass  # what has come can still be read; its end tells
 
     def _receive(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import hashlib
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ import string
 import subprocess
 import sys
 import textwrap
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,21 @@ def test_the_tutorial_s_first_application_greets(serve: Serve) -> None:
     with serve(application(block("tutorial.rst", "hello.py"))).client() as client:
         assert client.get("/?name=you").text == "Hello, you!\n"
         assert client.get("/").text == "Hello, world!\n"
+
+
+def test_the_page_of_capabilities_hints(serve: Serve) -> None:
+    with serve(application(block("capabilities.rst", "hints.py"))).client() as client:
+        hint = client.get()
+        assert (hint.status, hint["Link"]) == (103, "</style.css>; rel=preload; as=style")
+        response = client.response()
+        assert (response.status, response["Link"]) == (200, hint["Link"])
+
+
+def test_the_page_of_capabilities_sends_a_checksum(serve: Serve) -> None:
+    with serve(application(block("capabilities.rst", "checksum.py"))).client() as client:
+        response = client.get()
+        digest = b64encode(hashlib.sha256(response.body).digest()).decode()
+        assert response.trailers == [("Content-Digest", f"sha-256=:{digest}:")]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,7 +142,10 @@ def test_the_environ_is_the_only_argument_and_there_is_no_wrapper(peer: StartPee
 
     def app(*args: Any, **kwargs: Any) -> Any:
         calls.append((args, kwargs))
-        callers.update(frame.f_globals["__name__"] for frame, _ in traceback.walk_stack(None))
+        callers.update(
+            frame.f_globals.get("__name__", "")
+            for frame, _ in traceback.walk_stack(sys._getframe())
+        )
         return "200 OK", [], []
 
     assert request(peer(lite(app))).status == 200

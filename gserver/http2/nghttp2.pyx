@@ -12,6 +12,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from gserver.http2.libnghttp2 cimport *
+
 from gserver.http2.engine import ConnectionBroken, ErrorCode
 
 
@@ -22,157 +24,6 @@ cdef extern from "Python.h":
     char *_as_string "PyBytes_AS_STRING"(PyObject *)
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
     void Py_DECREF(PyObject *)
-
-
-cdef extern from "nghttp2/nghttp2.h":
-    """
-    #if NGHTTP2_VERSION_NUM < 0x013100
-    #error "libnghttp2 1.49 or later is needed"
-    #endif
-    """
-    ctypedef struct nghttp2_session
-    ctypedef struct nghttp2_session_callbacks
-    ctypedef struct nghttp2_option
-
-    ctypedef struct nghttp2_info:
-        const char *version_str
-
-    ctypedef struct nghttp2_nv:
-        uint8_t *name
-        uint8_t *value
-        size_t namelen
-        size_t valuelen
-        uint8_t flags
-
-    ctypedef struct nghttp2_frame_hd:
-        size_t length
-        int32_t stream_id
-        uint8_t type
-        uint8_t flags
-
-    ctypedef struct nghttp2_data:
-        size_t padlen
-
-    ctypedef struct nghttp2_headers:
-        int cat
-
-    ctypedef struct nghttp2_goaway:
-        uint32_t error_code
-
-    ctypedef struct nghttp2_extension:
-        void *payload
-
-    ctypedef struct nghttp2_ext_priority_update:
-        int32_t stream_id
-        uint8_t *field_value
-        size_t field_value_len
-
-    ctypedef union nghttp2_frame:
-        nghttp2_frame_hd hd
-        nghttp2_data data
-        nghttp2_headers headers
-        nghttp2_goaway goaway
-        nghttp2_extension ext
-
-    ctypedef struct nghttp2_settings_entry:
-        int32_t settings_id
-        uint32_t value
-
-    ctypedef union nghttp2_data_source:
-        void *ptr
-
-    ctypedef struct nghttp2_extpri:
-        uint32_t urgency
-        int inc
-
-    ctypedef ssize_t (*read_callback)(
-        nghttp2_session *, int32_t, uint8_t *, size_t, uint32_t *, nghttp2_data_source *, void *
-    ) noexcept
-
-    ctypedef struct nghttp2_data_provider:
-        nghttp2_data_source source
-        read_callback read_callback
-
-    ctypedef int (*frame_callback)(nghttp2_session *, const nghttp2_frame *, void *) noexcept
-    ctypedef int (*begin_frame_callback)(
-        nghttp2_session *, const nghttp2_frame_hd *, void *
-    ) noexcept
-    ctypedef int (*header_callback)(
-        nghttp2_session *, const nghttp2_frame *, const uint8_t *, size_t, const uint8_t *, size_t,
-        uint8_t, void *
-    ) noexcept
-    ctypedef int (*data_callback)(
-        nghttp2_session *, uint8_t, int32_t, const uint8_t *, size_t, void *
-    ) noexcept
-    ctypedef int (*unpack_callback)(
-        nghttp2_session *, void **, const nghttp2_frame_hd *, void *
-    ) noexcept
-    ctypedef int (*close_callback)(nghttp2_session *, int32_t, uint32_t, void *) noexcept
-
-    nghttp2_info *nghttp2_version(int)
-    const char *nghttp2_strerror(int)
-
-    int nghttp2_session_callbacks_new(nghttp2_session_callbacks **)
-    void nghttp2_session_callbacks_set_on_begin_frame_callback(
-        nghttp2_session_callbacks *, begin_frame_callback)
-    void nghttp2_session_callbacks_set_on_begin_headers_callback(
-        nghttp2_session_callbacks *, frame_callback)
-    void nghttp2_session_callbacks_set_on_header_callback(
-        nghttp2_session_callbacks *, header_callback)
-    void nghttp2_session_callbacks_set_on_invalid_header_callback(
-        nghttp2_session_callbacks *, header_callback)
-    void nghttp2_session_callbacks_set_on_frame_recv_callback(
-        nghttp2_session_callbacks *, frame_callback)
-    void nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
-        nghttp2_session_callbacks *, data_callback)
-    void nghttp2_session_callbacks_set_on_frame_send_callback(
-        nghttp2_session_callbacks *, frame_callback)
-    void nghttp2_session_callbacks_set_on_stream_close_callback(
-        nghttp2_session_callbacks *, close_callback)
-    void nghttp2_session_callbacks_set_unpack_extension_callback(
-        nghttp2_session_callbacks *, unpack_callback)
-
-    int nghttp2_option_new(nghttp2_option **)
-    void nghttp2_option_del(nghttp2_option *)
-    void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
-    void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
-    void nghttp2_option_set_builtin_recv_extension_type(nghttp2_option *, uint8_t)
-    void nghttp2_option_set_user_recv_extension_type(nghttp2_option *, uint8_t)
-    void nghttp2_option_set_max_deflate_dynamic_table_size(nghttp2_option *, size_t)
-
-    int nghttp2_session_server_new2(
-        nghttp2_session **, nghttp2_session_callbacks *, void *, nghttp2_option *)
-    void nghttp2_session_del(nghttp2_session *)
-    ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t)
-    ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **)
-    size_t nghttp2_session_get_outbound_queue_size(nghttp2_session *)
-    int nghttp2_session_upgrade2(nghttp2_session *, const uint8_t *, size_t, int, void *)
-    int nghttp2_session_terminate_session(nghttp2_session *, uint32_t)
-    int nghttp2_session_consume_connection(nghttp2_session *, size_t)
-    int nghttp2_session_consume_stream(nghttp2_session *, int32_t, size_t)
-    int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t, int32_t, int32_t)
-    int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session *)
-    uint32_t nghttp2_session_get_remote_settings(nghttp2_session *, int)
-    void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t)
-    int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t, void *)
-    int nghttp2_session_resume_data(nghttp2_session *, int32_t)
-    int nghttp2_session_change_extpri_stream_priority(
-        nghttp2_session *, int32_t, nghttp2_extpri *, int)
-
-    int nghttp2_submit_settings(
-        nghttp2_session *, uint8_t, const nghttp2_settings_entry *, size_t)
-    int nghttp2_submit_response(
-        nghttp2_session *, int32_t, const nghttp2_nv *, size_t, const nghttp2_data_provider *)
-    int32_t nghttp2_submit_headers(
-        nghttp2_session *, uint8_t, int32_t, const void *, const nghttp2_nv *, size_t, void *)
-    int nghttp2_submit_trailer(nghttp2_session *, int32_t, const nghttp2_nv *, size_t)
-    int32_t nghttp2_submit_push_promise(
-        nghttp2_session *, uint8_t, int32_t, const nghttp2_nv *, size_t, void *)
-    int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t, int32_t, uint32_t)
-    int nghttp2_submit_ping(nghttp2_session *, uint8_t, const uint8_t *)
-    int nghttp2_submit_goaway(
-        nghttp2_session *, uint8_t, int32_t, uint32_t, const uint8_t *, size_t)
-    int nghttp2_submit_shutdown_notice(nghttp2_session *)
 
 
 cdef enum:
@@ -220,8 +71,10 @@ cdef enum:
     GOAWAY_EVENT = 8
     # Fields of one section that need no memory of their own on the way to nghttp2
     FEW_FIELDS = 32
+    LONGEST_PRIORITY = 256
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
+    FRAME_SIZE_ERROR = 6
     ENHANCE_YOUR_CALM = 11
     # The longest frame that pull() adds to what it has: a DATA frame of the default size
     FRAME_ROOM = 16384 + 9
@@ -281,6 +134,7 @@ cdef class NghttpEngine:
     cdef int _broken  # the error code with which a callback wants the connection broken, or -1
     cdef int _sent_goaway  # the error code of a GOAWAY that was sent, or -1
     cdef bint _client_leaves
+    cdef bytes _extension  # payload of a PRIORITY_UPDATE, as it comes
     cdef bytes _words  # made and not pulled yet
 
     def __cinit__(self, settings, charge):
@@ -290,7 +144,7 @@ cdef class NghttpEngine:
         self._broken = self._sent_goaway = -1
         self._max_list = settings.max_header_list_size
         self._max_continuations = settings.max_continuations
-        self._words = b""
+        self._words = self._extension = b""
         self._streams = {}
         self.events = []
         if nghttp2_option_new(&option):
@@ -299,10 +153,9 @@ cdef class NghttpEngine:
         # Closed streams are of use to the priorities of RFC 7540 only.
         nghttp2_option_set_no_closed_streams(option, 1)
         for kind in range(FIRST_UNKNOWN_FRAME, 256):
-            # Else nghttp2 would not tell of them, and they could not be counted.
-            if kind != PRIORITY_UPDATE_FRAME:
-                nghttp2_option_set_user_recv_extension_type(option, kind)
-        nghttp2_option_set_builtin_recv_extension_type(option, PRIORITY_UPDATE_FRAME)
+            # Else nghttp2 would not tell of them, and they could not be counted. PRIORITY_UPDATE is
+            # among them: nghttp2 takes the stream of an early one for one that is open.
+            nghttp2_option_set_user_recv_extension_type(option, kind)
         nghttp2_option_set_max_deflate_dynamic_table_size(option, settings.encoder_table_size)
         failed = nghttp2_session_server_new2(&self._session, _callbacks, <void *>self, option)
         nghttp2_option_del(option)
@@ -356,8 +209,8 @@ cdef class NghttpEngine:
             nghttp2_session_terminate_session(self._session, self._broken)
             raise ConnectionBroken(
                 self._broken,
-                "frame on, or for, stream 0" if self._broken == PROTOCOL_ERROR
-                else "too many frames, or too large a header section")
+                "too many frames, or too large a header section"
+                if self._broken == ENHANCE_YOUR_CALM else "malformed frame")
         if taken < 0:
             nghttp2_session_terminate_session(self._session, ErrorCode.PROTOCOL_ERROR)
             raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, _reason(taken))
@@ -670,7 +523,7 @@ cdef class NghttpEngine:
             self._client_leaves = True
             self.events.append((GOAWAY_EVENT, 0, frame.goaway.error_code))
         elif kind == PRIORITY_UPDATE_FRAME:
-            self._priority_update(<nghttp2_ext_priority_update *>frame.ext.payload)
+            self._priority_update(&frame.hd)
         return 0
 
     cdef int _section(self, _Stream stream, bint ended) except -1:
@@ -691,13 +544,28 @@ cdef class NghttpEngine:
             self.events.append((END_EVENT, stream.id, trailers))
         return 0
 
-    cdef int _priority_update(self, nghttp2_ext_priority_update *update) except -1:
-        if update is not NULL and not update.stream_id:
+    cdef int _extend(self, const nghttp2_frame_hd *frame, const uint8_t *data, size_t length) except -1:
+        """Keep the payload of a PRIORITY_UPDATE, as far as it is of a sensible length."""
+        if frame.type == PRIORITY_UPDATE_FRAME:
+            if PyBytes_GET_SIZE(self._extension) + <Py_ssize_t>length <= 4 + LONGEST_PRIORITY:
+                self._extension += PyBytes_FromStringAndSize(<const char *>data, length)
+        return 0
+
+    cdef int _priority_update(self, const nghttp2_frame_hd *frame) except -1:
+        cdef int32_t id = 0
+        cdef bytes payload = self._extension
+        self._extension = b""
+        if frame.length < 4:
+            self._broken = FRAME_SIZE_ERROR
+            return 0
+        id = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
+        if frame.stream_id or not id or (
+            # A stream that the client has yet to open may have one, an idle one of ours not.
+            not id & 1 and <uint32_t>id >= nghttp2_session_get_next_stream_id(self._session)
+        ):
             self._broken = PROTOCOL_ERROR
-        elif update is not NULL and update.stream_id in self._streams:
-            value = PyBytes_FromStringAndSize(
-                <const char *>update.field_value, update.field_value_len)
-            self.events.append((PRIORITY_EVENT, update.stream_id, value))
+        elif id in self._streams and frame.length <= 4 + LONGEST_PRIORITY:
+            self.events.append((PRIORITY_EVENT, id, payload[4:]))
         return 0
 
     cdef int _content(self, int32_t id, const uint8_t *data, size_t length) except -1:
@@ -868,10 +736,20 @@ cdef int _on_close(
     return 0
 
 
-cdef int _on_unknown(
+cdef int _on_extension(
+    nghttp2_session *session, const nghttp2_frame_hd *frame, const uint8_t *data, size_t length,
+    void *engine,
+) noexcept:
+    (<NghttpEngine>engine)._extend(frame, data, length)
+    return 0
+
+
+cdef int _on_unpack(
     nghttp2_session *session, void **payload, const nghttp2_frame_hd *frame, void *engine
 ) noexcept:
-    return CANCEL  # ignore it (RFC 9113 4.1)
+    payload[0] = NULL
+    # The others are to be ignored (RFC 9113 4.1).
+    return 0 if frame.type == PRIORITY_UPDATE_FRAME else CANCEL
 
 
 cdef ssize_t _on_read(
@@ -892,4 +770,5 @@ nghttp2_session_callbacks_set_on_frame_recv_callback(_callbacks, _on_frame)
 nghttp2_session_callbacks_set_on_data_chunk_recv_callback(_callbacks, _on_data)
 nghttp2_session_callbacks_set_on_frame_send_callback(_callbacks, _on_sent)
 nghttp2_session_callbacks_set_on_stream_close_callback(_callbacks, _on_close)
-nghttp2_session_callbacks_set_unpack_extension_callback(_callbacks, _on_unknown)
+nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(_callbacks, _on_extension)
+nghttp2_session_callbacks_set_unpack_extension_callback(_callbacks, _on_unpack)

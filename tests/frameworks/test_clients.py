@@ -211,7 +211,7 @@ def test_curl_waits_for_100_continue(
 ) -> None:
     content = BLOCK * 100
     output, heads = curl(
-        *("--cacert", certificate[0], "--header", "Expect: 100-continue", *framing),
+        *("--http1.1", "--cacert", certificate[0], "--header", "Expect: 100-continue", *framing),
         *("--expect100-timeout", "15", "--data-binary", "@-", f"{url}/digest"),
         content=content,
     )

@@ -130,6 +130,7 @@ BREAKING: dict[str, tuple[int, bytes]] = {
     "HEADERS on stream 0": (ErrorCode.PROTOCOL_ERROR, raw(1, 5, 0, b"\x82")),
     "HEADERS on an even stream": (ErrorCode.PROTOCOL_ERROR, raw(1, 5, 8, b"\x82")),
     "HEADERS that are all padding": (ErrorCode.PROTOCOL_ERROR, raw(1, 13, 7, b"\x05\x82")),
+    "HEADERS without their priority": (ErrorCode.FRAME_SIZE_ERROR, raw(1, 0x24, 7, b"\x82")),
     "PRIORITY on stream 0": (ErrorCode.PROTOCOL_ERROR, raw(2, 0, 0, bytes(5))),
     "RST_STREAM on stream 0": (ErrorCode.PROTOCOL_ERROR, raw(3, 0, 0, bytes(4))),
     "RST_STREAM on an idle stream": (ErrorCode.PROTOCOL_ERROR, raw(3, 0, 7, bytes(4))),

@@ -81,6 +81,7 @@ MALFORMED: dict[str, Fields] = {
     "empty length": [*GET, (b"content-length", b"")],
     "several lengths": [*GET, (b"content-length", b"1"), (b"content-length", b"2")],
     "length and no content": [*GET, (b"content-length", b"1")],
+    "host with space": [*GET, (b"host", b"a b")],
     "host twice": [*GET, (b"host", b"example.org"), (b"host", b"example.net")],
 }
 
