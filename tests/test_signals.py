@@ -136,7 +136,12 @@ def test_application_that_never_lets_go_is_shown_and_ended(start: Command, tmp_p
 
 
 def test_interrupt_while_the_application_is_imported(command: Command) -> None:
-    app = "import sys, time\nsys.stderr.write('importing\\n')\ntime.sleep(600)"
+    # Said by another greenlet, so that this one is asleep when the signal comes.
+    app = (
+        "import gevent, sys, time\n"
+        "gevent.spawn_later(0.01, sys.stderr.write, 'importing\\n')\n"
+        "time.sleep(600)"
+    )
     running = command("app:app", "--bind", "127.0.0.1:0", app=app)
     running.wait_output("importing")
     running.signal(signal.SIGINT)

@@ -73,8 +73,8 @@ class Defence:
         """Give what was earned, and a tenth of the limits for each second."""
         tenths = (self._clock.now - self._filled) / 10
         self._filled = self._clock.now
-        self._frames = min(
-            self._most_frames, self._frames + self.earned + tenths * self._most_frames
-        )
+        # What was earned knows no limit: a client that was slow to answer answers all at once.
+        self._frames = min(self._most_frames, self._frames + tenths * self._most_frames)
+        self._frames += self.earned
         self._resets = min(self._most_resets, self._resets + tenths * self._most_resets)
         self.earned = 0.0

@@ -8,9 +8,10 @@ what the methods promise. libnghttp2 1.49 is the first with the priorities of RF
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from gserver.http2.libnghttp2 cimport *
 
@@ -72,6 +73,8 @@ cdef enum:
     # Fields of one section that need no memory of their own on the way to nghttp2
     FEW_FIELDS = 32
     LONGEST_PRIORITY = 256
+    REMEMBERED = 256
+    LONGEST_REMEMBERED = 128
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
     FRAME_SIZE_ERROR = 6
@@ -492,8 +495,8 @@ cdef class NghttpEngine:
         stream.list_size += name_length + value_length + 32  # RFC 9113 6.5.2
         if stream.list_size <= self._max_list:
             stream.fields.append((
-                PyBytes_FromStringAndSize(<const char *>name, name_length),
-                PyBytes_FromStringAndSize(<const char *>value, value_length),
+                _remembered(_names, name, name_length),
+                _remembered(_values, value, value_length),
             ))
         else:
             stream.fields = None
@@ -637,6 +640,27 @@ cdef class NghttpEngine:
             stream.deferred = True
             return DEFERRED
         return filled
+
+
+# Names and short values come again and again: the one that came last with a certain length, first
+# and last letter is likely to be it. Half the time that a new object takes, and its hash is known.
+cdef list _names = [b""] * REMEMBERED
+cdef list _values = [b""] * REMEMBERED
+
+
+cdef bytes _remembered(list known, const uint8_t *text, size_t length):
+    cdef bytes found
+    cdef size_t slot
+    if not length or length > LONGEST_REMEMBERED:
+        return PyBytes_FromStringAndSize(<const char *>text, length)
+    slot = (length * 31 + text[0] * 7 + text[length - 1] + text[length // 2] * 3) % REMEMBERED
+    found = <bytes>PyList_GET_ITEM(known, slot)
+    if PyBytes_GET_SIZE(found) == <Py_ssize_t>length:
+        if not memcmp(PyBytes_AS_STRING(found), text, length):
+            return found
+    found = PyBytes_FromStringAndSize(<const char *>text, length)
+    known[slot] = found
+    return found
 
 
 cdef object _finish(PyObject *output, Py_ssize_t size):

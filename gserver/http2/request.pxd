@@ -8,6 +8,7 @@ cdef int _COLON
 cdef bytes _TARGET_CHARACTERS
 cdef set _GOOD_HOSTS
 cdef dict _NAMES
+cdef dict _PATHS
 cdef dict _METHODS
 
 

@@ -28,6 +28,10 @@ _GOOD_HOSTS: Final = GOOD_HOSTS
 # Environ keys by field name; bounded, for the names are the client's choice.
 _NAMES: Final[dict[bytes, str]] = {}
 _MAX_NAMES: Final = 1024
+# Paths that passed the checks and mean what they look like: without a query or an escape.
+_PATHS: Final[dict[bytes, str]] = {}
+_MAX_PATHS: Final = 1024
+_LONGEST_PATH: Final = 128
 _METHODS: Final = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 }
@@ -68,7 +72,11 @@ def build_environ(fields: list[tuple[bytes, bytes]], limits: Limits) -> Environ:
 
 def _take_pseudo(environ: Environ, name: bytes, value: bytes, limits: Limits) -> None:
     if name == b":path":
-        _take_path(environ, value, limits)
+        path = _PATHS.get(value)
+        if path is None or len(value) > limits.line:
+            _take_path(environ, value, limits)
+        else:
+            environ["RAW_URI"] = environ["REQUEST_URI"] = environ["PATH_INFO"] = path
     elif name == b":method":
         environ["REQUEST_METHOD"] = _METHODS.get(value) or _check_method(value)
     elif name == b":authority":
@@ -95,6 +103,10 @@ def _take_path(environ: Environ, value: bytes, limits: Limits) -> None:
         if value != b"*":
             raise RemoteProtocolError("malformed request target")
         path = ""
+    elif b"?" not in value and b"%" not in value and len(value) <= _LONGEST_PATH:
+        if len(_PATHS) >= _MAX_PATHS:
+            _PATHS.clear()
+        _PATHS[value] = path
     environ["PATH_INFO"] = decode_path(path) if "%" in path else path
 
 

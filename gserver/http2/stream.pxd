@@ -23,6 +23,7 @@ cdef class Http2Stream(Stream):
     cdef object _received
     cdef object _failure
     cdef object _patience
+    cdef double _since
     cdef bint _expects_continue
     cdef bint _widened
 
@@ -32,3 +33,5 @@ cdef class Http2Stream(Stream):
     @cython.locals(fields=list, kinds=int)
     cdef list _finish_head(self, Py_ssize_t length)
     cpdef finished(self)
+    @cython.locals(chunks=list, taken=Py_ssize_t, count=Py_ssize_t)
+    cdef bytes _take_held(self, Py_ssize_t size)

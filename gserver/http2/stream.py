@@ -124,6 +124,8 @@ class Http2Stream(Stream):
         else:
             chunks.append(data)
         self._held += len(data)
+        if self._reader is not None:
+            self._count_wait()
         self._patience.received(len(data))
 
     def take_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
@@ -150,15 +152,35 @@ class Http2Stream(Stream):
         self._least = max(1, min(least, self._protocol.window // 2))
         if self._held < self._least and self.incomplete:
             self._await_content()
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        self._held = 0
+        data = self._take_held(size)
         self._received += len(data)
         if limit and self._received > limit:
             raise RequestTooLarge("content too large")
         if data and self.incomplete:
             self._engine.consume(self.id, len(data))
             self._protocol.schedule()
+        return data
+
+    def _take_held(self, size: int) -> bytes:
+        """Return what has come, `size` bytes at most: more would be copied once more."""
+        chunks = self._chunks
+        if self._held <= size:
+            data = b"".join(chunks)
+            chunks.clear()
+        else:
+            taken = count = 0
+            while taken < size:
+                taken += len(chunks[count])
+                count += 1
+            pieces = chunks[:count]
+            del chunks[:count]
+            if taken > size:
+                last = pieces[-1]
+                cut = len(last) - (taken - size)
+                pieces[-1] = last[:cut]
+                chunks.insert(0, last[cut:])
+            data = b"".join(pieces)
+        self._held -= len(data)
         return data
 
     def _await_content(self) -> None:
@@ -182,13 +204,24 @@ class Http2Stream(Stream):
 
     def _wait_for_more(self) -> None:
         self._check_gone("the client left before all of the content had come")
-        begin = time.monotonic()
+        held = self._held
+        stalled = False
+        self._since = time.monotonic()
         self._reader = getcurrent()
         try:
-            self._protocol.connection.clock.park(begin + self._patience.left, _too_slow)
+            self._protocol.connection.clock.park(self._since + self._patience.left, _Stalled)
+        except _Stalled:
+            stalled = True
         finally:
             self._reader = None
-            self._patience.waited(time.monotonic() - begin)
+            self._count_wait()
+        if stalled and (self._patience.left <= 0 or self._held == held):
+            raise BodyTimeout("the content came too slowly")
+
+    def _count_wait(self) -> None:
+        now = time.monotonic()
+        self._patience.waited(now - self._since)
+        self._since = now
 
     # -- the response ------------------------------------------------------------------------
 
@@ -397,7 +430,3 @@ class Http2Stream(Stream):
                 # Another greenlet of the application is still at it.
                 self._protocol.connection.defer(self.lose)
         self._protocol.release(self)
-
-
-def _too_slow() -> BodyTimeout:
-    return BodyTimeout("the content came too slowly")

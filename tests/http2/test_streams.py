@@ -1010,6 +1010,22 @@ def test_content_that_comes_too_slowly_is_408(start: Start) -> None:
 
 
 @pytest.mark.slow
+def test_content_that_comes_fast_enough_may_take_its_time(start: Start) -> None:
+    # The application waits for all of it, and so for longer than body_timeout.
+    client = start(echo, body_timeout=0.4, body_min_rate=500).connect(timeout=5)
+    stream = client.request(method="POST", end=False)
+    for _ in range(24):
+        client.data(stream, bytes(100))
+        try:
+            client.read(0.05)
+        except TimeoutError:
+            continue
+    client.data(stream, b"", end=True)
+    response = client.response(stream)
+    assert (response.status, len(response.body)) == (200, 2400)
+
+
+@pytest.mark.slow
 def test_an_idle_connection_is_closed_with_a_word(start: Start) -> None:
     client = start(echo, keepalive=0.2).connect()
     assert client.get().status == 200
