@@ -98,27 +98,37 @@ class FileSender:
         self._source = os.dup(descriptor)
         self._target = os.dup(target) if target is not None else -1
         self._running: Any = None
+        self._turn: list[None] = []  # of the thread that runs; see `_comes_first`
 
     def __enter__(self) -> FileSender:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._running is not None and not self._running.ready():
-            self._running.rawlink(self._close)
-        else:
+        if self._running is None or self._running.ready() or not _comes_first(self._turn):
             self._close()
 
-    def _close(self, _: object = None) -> None:
+    def _close(self) -> None:
         os.close(self._source)
         if self._target >= 0:
             os.close(self._target)
 
     def _apply(self, function: Any, *args: Any) -> Any:
-        self._running = self._pool.spawn(_quietly, function, *args)
+        self._turn = [None]
+        self._running = self._pool.spawn(self._call, self._turn, function, *args)
         result = self._running.get()
         if isinstance(result, OSError):
             raise result
         return result
+
+    def _call(self, turn: list[None], function: Any, *args: Any) -> Any:
+        """Call `function`; runs in the thread, and closes if the greenlet has left."""
+        try:
+            return function(*args)
+        except OSError as exc:  # returned: gevent prints what a thread raises
+            return exc
+        finally:
+            if not _comes_first(turn):
+                self._close()
 
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes of the file; blocks this greenlet."""
@@ -135,9 +145,10 @@ class FileSender:
         return sent
 
 
-def _quietly(function: Any, *args: Any) -> Any:
-    """Return an error instead of raising it: gevent prints what a thread raises."""
+def _comes_first(turn: list[None]) -> bool:
+    """Return whether the other side has yet to come here; needs no lock, nor a hub that lives."""
     try:
-        return function(*args)
-    except OSError as exc:
-        return exc
+        turn.pop()
+    except IndexError:
+        return False
+    return True

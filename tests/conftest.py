@@ -24,6 +24,10 @@ from gserver.config import Config
 from gserver.server import Server
 
 ROOT = Path(__file__).parent.parent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores it for what it runs in the background, and servers would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 T = TypeVar("T")
 
 

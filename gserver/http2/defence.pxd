@@ -5,6 +5,7 @@ from gserver.clock cimport Clock
 
 cdef class Defence:
     cdef public double earned
+    cdef public bint pressed
     cdef Clock _clock
     cdef double _most_frames, _most_resets, _frames, _resets, _filled
 

@@ -37,6 +37,7 @@ class Defence:
 
     Attributes:
         earned: What work has earned; see `PER_REQUEST` and `PER_BLOCK`.
+        pressed: The client does not read: answers pile up, and only time fills the accounts.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -47,6 +48,14 @@ class Defence:
         self._resets = float(self._most_resets)
         self._filled = clock.now
         self.earned = 0.0
+        self.pressed = False
+
+    def press(self) -> None:
+        """Note that the client does not read; it has what it earned before, up to the limit."""
+        self.pressed = True
+        given = min(self.earned, max(0.0, self._most_frames - self._frames))
+        self._frames += given
+        self.earned -= given
 
     def charge(self, kind: int, length: int) -> bool:
         """Take the price of one frame off; False if the client cannot pay."""
@@ -73,8 +82,9 @@ class Defence:
         """Give what was earned, and a tenth of the limits for each second."""
         tenths = (self._clock.now - self._filled) / 10
         self._filled = self._clock.now
-        # What was earned knows no limit: a client that was slow to answer answers all at once.
         self._frames = min(self._most_frames, self._frames + tenths * self._most_frames)
-        self._frames += self.earned
         self._resets = min(self._most_resets, self._resets + tenths * self._most_resets)
-        self.earned = 0.0
+        if not self.pressed:
+            # Beyond the limit: a client that was slow to answer answers all at once.
+            self._frames += self.earned
+            self.earned = 0.0

@@ -8,6 +8,12 @@ cdef extern from "nghttp2/nghttp2.h":
     #if NGHTTP2_VERSION_NUM < 0x013100
     #error "libnghttp2 1.49 or later is needed"
     #endif
+    /* 1.61 has the bound, and 8 for it; before that there is none, or one that cannot be moved. */
+    #if NGHTTP2_VERSION_NUM >= 0x013d00
+    #define set_max_continuations nghttp2_option_set_max_continuations
+    #else
+    #define set_max_continuations(option, most) ((void)(most))
+    #endif
     """
     ctypedef struct nghttp2_session
     ctypedef struct nghttp2_session_callbacks
@@ -112,6 +118,7 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
     void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
     void nghttp2_option_set_user_recv_extension_type(nghttp2_option *, uint8_t)
+    void set_max_continuations(nghttp2_option *, size_t)
     void nghttp2_option_set_max_deflate_dynamic_table_size(nghttp2_option *, size_t)
 
     int nghttp2_session_server_new2(

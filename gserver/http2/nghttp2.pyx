@@ -160,6 +160,8 @@ cdef class NghttpEngine:
             # among them: nghttp2 takes the stream of an early one for one that is open.
             nghttp2_option_set_user_recv_extension_type(option, kind)
         nghttp2_option_set_max_deflate_dynamic_table_size(option, settings.encoder_table_size)
+        # One more than we allow: `_begin_frame` counts them as well.
+        set_max_continuations(option, self._max_continuations + 1)
         failed = nghttp2_session_server_new2(&self._session, _callbacks, <void *>self, option)
         nghttp2_option_del(option)
         if failed:

@@ -46,6 +46,7 @@ _SENDS: Final = 4
 _PACKET: Final = 65536
 # How long a client may take to answer the PING that follows the first GOAWAY: a round trip.
 _GOODBYE: Final = 1.0
+_HEADERS: Final = 1
 _RST_STREAM: Final = 3
 
 
@@ -125,6 +126,7 @@ class Http2:
 
     def resume_sending(self) -> None:
         """Send what has gathered while the socket was full."""
+        self._defence.pressed = False
         self._flush()
 
     def closed(self) -> None:
@@ -259,8 +261,13 @@ class Http2:
 
     def _begin(self, number: int, fields: list[tuple[bytes, bytes]] | None, ended: bool) -> None:
         """Have a request answered."""
-        self._defence.earned += PER_REQUEST
         if self._broken:
+            return
+        if not self.connection.blocked:
+            self._defence.earned += PER_REQUEST
+        elif not self._defence.charge(_HEADERS, 0):
+            # Heads of responses wait for no window: a client that reads none could gather them.
+            self._give_up(ErrorCode.ENHANCE_YOUR_CALM, "too many requests whose answers wait")
             return
         if len(self.streams) >= self._most:
             # Handlers of streams that were reset still run: the client has no more to ask for.
@@ -332,6 +339,8 @@ class Http2:
                 break
             self._defence.sent(len(data))
             connection.offer(data)
+            if connection.blocked:
+                self._defence.press()
         else:
             self.schedule()
         if engine.events:

@@ -20,6 +20,7 @@ from http2_attack_tools import (
     assault,
     besieged,
     bombard,
+    connect,
     request,
     reset,
     wait_until_full,
@@ -164,6 +165,21 @@ def test_control_frames_of_which_the_answers_are_not_read(target: ServerProcess)
             client.send(request(3, b"/upload", end=False, method=b"POST"))
         wait_until_full(target)
         bombard(clients, UNREAD, 3 * CONTROL_FRAMES)
+
+
+@pytest.mark.slow
+def test_heads_of_responses_that_are_not_read(target: ServerProcess) -> None:
+    # One at a time: each has been answered before the next one comes.
+    with besieged(target, 1) as (client,), connect(target) as other:
+        client.send(window(LARGEST_WINDOW) + window_update(0, LARGEST_WINDOW - 65535))
+        client.send(request(1, b"/endless"))
+        wait_until_full(target)
+
+        def piece(number: int) -> bytes:
+            assert other.get().status == 200
+            return request(2 * number + 3, method=b"HEAD")
+
+        bombard([client], [piece], 2 * CONTROL_FRAMES)
 
 
 @pytest.mark.slow

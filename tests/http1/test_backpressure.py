@@ -160,7 +160,8 @@ def test_an_application_that_reads_slowly_sets_the_pace(serve: Serve) -> None:
         app.open(server)
         third = upload.until_stuck()
         assert sizes == [4 << 20] * 2
-        assert first < second < third < BUFFERED + (8 << 20)
+        # The kernel's buffers grow with what is read: on some machines to more than BUFFERED.
+        assert first < second < third < TOTAL
         app.open(server)
         assert client.response().body == b"enough"
 
