@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from gserver.api.errors import BodyTimeout, Disconnected, RemoteProtocolError, RequestTooLarge
 from gserver.body import RequestBody
-from gserver.clock import NEVER
+from gserver.clock import Patience
 from gserver.environ import Environ
 from gserver.fields import (
     BODYLESS,
@@ -85,7 +85,7 @@ class Http1Stream(Stream):
         self._chunks = parser.chunks
         self._received = 0
         self._failure: Exception | None = None
-        self._patience = config.body_timeout or NEVER
+        self._patience = Patience(config.body_timeout, config.body_min_rate)
         if parser.length == CHUNKED:
             self._missing = CHUNKED
             environ["gserver.trailers"] = parser.trailers
@@ -134,25 +134,17 @@ class Http1Stream(Stream):
             self.incomplete = self._missing > 0
 
     def _read(self, size: int) -> bytes:
-        """Receive from the socket, as long as the client's patience account allows.
-
-        Waiting for content costs time; content that comes earns some, at `body_min_rate`. So a
-        client may pause, but not dribble. The application's own slowness costs the client nothing.
-        """
+        """Receive from the socket; see `gserver.clock.Patience` for how long that may take."""
         connection = self._connection
-        config = connection.config
         data = connection.receive_now(size)
         while data is None:
             begin = time.monotonic()
-            connection.wait_readable(begin + self._patience, _too_slow)
-            if config.body_min_rate:
-                self._patience -= time.monotonic() - begin
+            connection.wait_readable(begin + self._patience.left, _too_slow)
+            self._patience.waited(time.monotonic() - begin)
             data = connection.receive_now(size)
         if not data:
             raise Disconnected("the client left before all of the content had come")
-        if config.body_min_rate and config.body_timeout:
-            earned = self._patience + len(data) / config.body_min_rate
-            self._patience = min(earned, config.body_timeout)
+        self._patience.received(len(data))
         return data
 
     def _read_away(self) -> bool:
