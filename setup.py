@@ -35,16 +35,17 @@ TYPES = sorted(glob("gserver/**/*.pxd", recursive=True))
 
 def extensions() -> list[Extension]:
     """Return what is to be compiled, if it can be."""
+    sources = [name.replace(".", "/") + ".py" for name in MODULES] + ["gserver/syscalls.pyx"]
     modules = [
         Extension(
-            name,
-            [name.replace(".", "/") + ".py"],
+            os.path.splitext(source)[0].replace("/", "."),
+            [source],
             depends=TYPES,
             # Without the tables for a debugger: half the time and a fifth of the size.
             extra_compile_args=["-g0"],
             optional=True,
         )
-        for name in MODULES
+        for source in sources
     ]
     return [*modules, nghttp2()]
 

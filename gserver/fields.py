@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from gserver.api.errors import LocalProtocolError
 
@@ -115,23 +115,30 @@ def check_field(header: Any) -> tuple[str, str, int]:
     return name, value, kind
 
 
-class FieldCache(dict[Any, tuple[Encoded, int]]):
-    """Checked fields in the encoding of one protocol, with their kinds, by (name, value).
+class FieldCache(Generic[Encoded]):
+    """Checked fields in the encoding of one protocol.
 
-    A look-up checks and encodes what is not known yet.
+    Attributes:
+        known: By (name, value): encoding, kind and Content-Length, which is -1 for other fields.
     """
 
     def __init__(self, encode: Callable[[str, str], Encoded]) -> None:
-        super().__init__()
+        self.known: dict[Any, tuple[Encoded, int, int]] = {}
         self._encode = encode
 
-    def __missing__(self, header: Any) -> tuple[Encoded, int]:
+    def encode(self, header: Any) -> Encoded:
+        """Check and encode a field, if that is not known yet."""
+        return (self.known.get(header) or self.learn(header))[0]
+
+    def learn(self, header: Any) -> tuple[Encoded, int, int]:
+        """Check and encode a field, and remember it if it may come again."""
         name, value, kind = check_field(header)
-        entry = (self._encode(name, value), kind)
+        length = int(value) if kind == CONTENT_LENGTH else -1
+        entry = (self._encode(name, value), kind, length)
         if len(value) <= _CACHED_LENGTH and name.lower() not in _UNCACHED:
-            if len(self) >= _CACHED_FIELDS:
-                self.clear()
-            self[header] = entry
+            if len(self.known) >= _CACHED_FIELDS:
+                self.known.clear()
+            self.known[header] = entry
         return entry
 
 
@@ -148,7 +155,7 @@ def encode_fields(
         name, value, _ = check_field(header)
         if name.lower() in forbidden:
             raise LocalProtocolError(f"{name} belongs into the head of the response")
-        fields.append(known[name, value][0])
+        fields.append(known.encode((name, value)))
     return fields
 
 

@@ -5,6 +5,9 @@ cimport cython
 from gserver.stream cimport Stream
 
 
+cdef object _switch
+
+
 cdef class Handler:
     cdef object _application
     cdef bint _lite

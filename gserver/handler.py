@@ -31,6 +31,9 @@ from gserver.stream import HEADERS, START, Stream
 
 logger = logging.getLogger("gserver.error")
 
+# Not the method of gevent's hub, which looks for a `switch_out` that these greenlets do not have.
+_switch: Final = greenlet.greenlet.switch
+
 # Parked greenlets beyond these end instead: each keeps about 20 KiB of stack.
 _PARKED: Final = 128
 
@@ -73,7 +76,7 @@ class Handler:
             # A greenlet keeps what it was started with for its life: it gets its first request
             # like all others.
             worker.switch()
-        worker.switch(stream)
+        _switch(worker, stream)
 
     def cut(self) -> None:
         """Raise GreenletExit in every request that is being handled; called in the hub."""
@@ -107,7 +110,7 @@ class Handler:
         """Wait for the next request."""
         while True:
             try:
-                stream: Stream | None = self._hub.switch()
+                stream: Stream | None = _switch(self._hub)
             except BaseException:
                 # A timeout that an earlier request left behind: nobody is there to take it.
                 logger.warning("a request left a timer behind", exc_info=True)

@@ -13,7 +13,7 @@ from gserver.config import Config
 from gserver.environ import Environ
 
 # RFC 3986 and what browsers leave unescaped in a query all the same.
-TARGET_CHARACTERS: Final = (
+_TARGET_CHARACTERS: Final = (
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%|^`{}\\"
 )
 is_method: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}").fullmatch
@@ -24,6 +24,11 @@ is_host: Final = re.compile(
 GOOD_HOSTS: Final[set[str]] = set()
 """Hosts that passed the check; a site is asked for under few names."""
 _MAX_GOOD_HOSTS: Final = 256
+
+GOOD_PATHS: Final[dict[bytes, str]] = {}
+"""Targets that passed the check and mean what they look like: without a query or an escape."""
+_MAX_GOOD_PATHS: Final = 1024
+_LONGEST_GOOD_PATH: Final = 128
 
 
 class HeaderMap(Enum):
@@ -51,6 +56,22 @@ class Limits:
         self.header_map = HeaderMap(config.header_map)
         self.keys = len(template) + self.fields
         self.upgrade = config.http2 and config.http2_upgrade
+
+
+def check_target(target: bytes) -> str:
+    """Return a request's target as text, and remember it if it is a plain path.
+
+    Raises:
+        RemoteProtocolError: It has characters that no target may have.
+    """
+    if target.translate(None, _TARGET_CHARACTERS):
+        raise RemoteProtocolError("the request target has characters that must be escaped")
+    text = target.decode("ascii")
+    if text[:1] == "/" and len(text) <= _LONGEST_GOOD_PATH and "?" not in text and "%" not in text:
+        if len(GOOD_PATHS) >= _MAX_GOOD_PATHS:
+            GOOD_PATHS.clear()
+        GOOD_PATHS[target] = text
+    return text
 
 
 def check_host(host: str) -> None:

@@ -48,3 +48,7 @@ cdef class Stream:
         exchange=Exchange, hints=EarlyHints, trailers=SendTrailers, content=AssociatedContent
     )
     cpdef begin(self, dict environ, object fields_known)
+    @cython.locals(
+        status_line=object, kinds=int, kind=int, known=dict, fields=list, entry=tuple
+    )
+    cdef _take_head(self, status, headers)

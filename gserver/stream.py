@@ -187,11 +187,10 @@ class Stream:
         exchange: What the environ knows of the stream.
     """
 
-    def __init__(self, environ: Environ, fields_known: FieldCache[Any]) -> None:
-        self.begin(environ, fields_known)
+    # Made by __new__ too.
 
     def begin(self, environ: Environ, fields_known: FieldCache[Any]) -> None:
-        """Set all to the beginning; apart from `__init__`, which compiled code calls slowly.
+        """Set all to the beginning.
 
         Args:
             environ: The request.
@@ -238,26 +237,31 @@ class Stream:
             self._start_again(exc_info)
         # Before the checks: an application whose headers are refused has had its one call.
         self.state = HEADERS
+        self._take_head(status, headers)
+        return self.write
+
+    def _take_head(self, status: str, headers: list[tuple[str, str]]) -> None:
         try:
             status_line, kinds = STATUSES[status]
         except (KeyError, TypeError):
             status_line, kinds = check_status(status)
         if type(headers) is not list:
             raise LocalProtocolError(f"headers must be a list, not {type(headers).__name__}")
-        known = self.fields_known
+        known = self.fields_known.known
         fields: list[Any] = [status_line]
         for header in headers:
             try:
-                encoded, kind = known[header]
+                entry = known.get(header) or self.fields_known.learn(header)
             except TypeError:
                 check_field(header)  # unhashable: it says what it should have been
                 raise
+            encoded, kind, length = entry
             fields.append(encoded)
             if kind:
                 if kind == CONTENT_LENGTH:
                     if kinds & CONTENT_LENGTH:
                         raise LocalProtocolError("Content-Length was given more than once")
-                    self.length = int(header[1])
+                    self.length = length
                 kinds |= kind
         if kinds & BODYLESS:
             self.trailers = None
@@ -265,7 +269,6 @@ class Stream:
         self.headers = headers
         self.fields = fields
         self.kinds = kinds
-        return self.write
 
     def _start_again(self, exc_info: ExcInfo | None) -> None:
         """Allow a further call of start_response, or raise."""

@@ -21,6 +21,7 @@ cdef class Transport:
     cdef object _hub
     cdef object _socket
     cdef int _descriptor
+    cdef object _calls
     cdef object _receive
     cdef object _send
     cdef object _writable

@@ -27,6 +27,15 @@ from gserver.environ import Environ
 from gserver.files import FileSender, read_cached
 from gserver.stream import Stream
 
+try:
+    from gserver.syscalls import Calls
+except ImportError:  # not compiled: the socket's own methods do
+
+    def Calls(sock: _socket.socket) -> _socket.socket:  # type: ignore[no-redef]
+        """Return what receives and sends."""
+        return sock
+
+
 if TYPE_CHECKING:
     from gserver.tls import TlsSession
 
@@ -114,8 +123,9 @@ class Transport:
         self._hub = context.hub
         self._socket = sock
         self._descriptor = sock.fileno()
-        self._receive: Callable[[int], bytes] = sock.recv
-        self._send: Callable[[Any], int] = sock.send
+        self._calls = Calls(sock)
+        self._receive: Callable[[int], bytes] = self._calls.recv
+        self._send: Callable[[Any], int] = self._calls.send
         self._writable: Any = None  # the watcher of a greenlet that waits until the client reads
         self._sending: Any = None  # that greenlet
         self._receiving: Any = None  # the greenlet that waits until the client sends
@@ -153,8 +163,8 @@ class Transport:
     def decrypt(self) -> None:
         """Send and receive in clear again."""
         self.tls = None
-        self._receive = self._socket.recv
-        self._send = self._socket.send
+        self._receive = self._calls.recv
+        self._send = self._calls.send
 
     def on_readable(self) -> None:
         """Take what has come, and hand it to the protocol."""
@@ -459,6 +469,7 @@ class Transport:
             if self.blocked:
                 self._writable.close()
         self._unsent = memoryview(b"")
+        self._calls.close()
         self._socket.close()
         for greenlet in (self._sending, self._receiving):
             if greenlet is not None:

@@ -56,7 +56,8 @@ def exchange(
     headers: list[tuple[str, str]] | None = None,
     sent: int = 5,
 ) -> Stream:
-    stream = Stream(dict(environ), FieldCache(encode_line))
+    stream = Stream()
+    stream.begin(dict(environ), FieldCache(encode_line))
     stream.status = status
     stream.headers = headers or []
     stream.sent = sent

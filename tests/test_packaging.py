@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINKS = {"api": "gserver/api", "websocket": "gserver/websocket"}
 STEM = f"gserver-{gserver.__version__}"
 BINDING = "gserver.http2.nghttp2"
+COMPILED = {*MODULES, "gserver.syscalls"}
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
 OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation")
 
@@ -147,7 +148,8 @@ def test_the_sdist_holds_what_is_compiled_and_nothing_that_was(built: Built) -> 
         "gserver/http2/libnghttp2.pxd",
         *(f"{name.replace('.', '/')}.pxd" for name in MODULES),
     }
-    assert {"gserver/http2/nghttp2.pyx", "gserver/http2/nghttp2.pyi"} <= sources
+    for binding in ("gserver/http2/nghttp2", "gserver/syscalls"):
+        assert {f"{binding}.pyx", f"{binding}.pyi"} <= sources
     assert [name for name in sources if name.endswith((".c", ".so"))] == []
 
 
@@ -167,7 +169,7 @@ def need_libnghttp2() -> None:
 
 def test_the_wheel_holds_the_compiled_modules_and_not_what_they_were_made_of(built: Built) -> None:
     need_libnghttp2()
-    assert compiled(built.wheel) == {*MODULES, BINDING}
+    assert compiled(built.wheel) == {*COMPILED, BINDING}
     assert "gserver/http2/nghttp2.pyi" in built.wheel
     assert [name for name in built.wheel if name.endswith((".c", ".pxd", ".pyx"))] == []
 
@@ -236,7 +238,7 @@ def test_without_libnghttp2_the_rest_is_compiled(built: Built, tmp_path: Path) -
     version, modules = install(built, tmp_path, "nghttp2", CPATH=tmp_path / "include")
     assert re.search(r"httptools [\d.]+; HTTP/2: h2 4\.[\d.]+ \(for a faster one", version)
     assert "install libnghttp2-dev" in version
-    assert modules == set(MODULES)
+    assert modules == COMPILED
 
 
 def test_without_a_compiler_everything_is_python(built: Built, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ cdef int _SPACE
 cdef int _CR
 cdef dict _METHODS
 cdef dict _NAMES
+cdef int _SLASH
 cdef set _GOOD_HOSTS
-cdef bytes _TARGET_CHARACTERS
+cdef dict _GOOD_PATHS
 
 
 cdef class RequestParser:
@@ -34,7 +35,7 @@ cdef class RequestParser:
 
     @cython.locals(key=str, environ=dict, text=str)
     cpdef on_header(self, bytes name, bytes value)
-    @cython.locals(environ=dict, target=bytes, method=str, text=str, path=str, size=Py_ssize_t)
+    @cython.locals(environ=dict, target=bytes, method=str, path=str, size=Py_ssize_t)
     cpdef on_headers_complete(self)
     cpdef on_message_begin(self)
     cpdef on_url(self, bytes target)

@@ -29,10 +29,11 @@ from gserver.api.errors import RemoteProtocolError, RequestTooLarge
 from gserver.environ import Environ, decode_path, field_key
 from gserver.request import (
     GOOD_HOSTS,
-    TARGET_CHARACTERS,
+    GOOD_PATHS,
     HeaderMap,
     Limits,
     check_host,
+    check_target,
     is_host,
     is_method,
 )
@@ -54,6 +55,7 @@ _MAX_EMPTY_LINES: Final = b"\r\n" * 8
 
 _SPACE: Final = 0x20
 _CR: Final = 0x0D
+_SLASH: Final = 0x2F
 _END_OF_SECTION: Final = b"\r\n\r\n"
 _METHODS: Final[dict[bytes, str]] = {}
 # Environ keys by header name as the wire spells it; bounded, for the names are the client's choice.
@@ -62,8 +64,8 @@ _MAX_NAMES: Final = 1024
 # What frames the message: never to be had by a look-alike with an underscore.
 _FRAMING: Final = frozenset({"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"})
 
-_TARGET_CHARACTERS: Final = TARGET_CHARACTERS
 _GOOD_HOSTS: Final = GOOD_HOSTS
+_GOOD_PATHS: Final = GOOD_PATHS
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]+)([^?]*)(?:\?(.*))?", re.IGNORECASE).fullmatch
 
 
@@ -290,16 +292,12 @@ class RequestParser:
         self.keep_alive = self._parser.should_keep_alive()
         if size > self._limits.small or self._suspect or len(environ) > self._limits.keys:
             self._check_fields(size)
-        if target.translate(None, _TARGET_CHARACTERS):
-            raise RemoteProtocolError("the request target has characters that must be escaped")
         environ["REQUEST_METHOD"] = method
-        environ["RAW_URI"] = environ["REQUEST_URI"] = text = target.decode("ascii")
-        path = text
-        if "?" in text:
-            path, _, environ["QUERY_STRING"] = text.partition("?")
-        if text[0] != "/":
-            path = self._unusual_target(method, text)
-        environ["PATH_INFO"] = decode_path(path) if "%" in path else path
+        path = _GOOD_PATHS.get(target)
+        if path is None:
+            self._take_target(method, target)
+        else:
+            environ["RAW_URI"] = environ["REQUEST_URI"] = environ["PATH_INFO"] = path
         if environ.get("HTTP_HOST") not in _GOOD_HOSTS:
             self._check_host()
         self.length = 0
@@ -387,6 +385,15 @@ class RequestParser:
             raise RequestTooLarge("header field too long", 431)
         if fields.get("HTTP_EXPECT", "100-continue").lower() != "100-continue":
             raise RemoteProtocolError("unknown expectation", 417)
+
+    def _take_target(self, method: str, target: bytes) -> None:
+        environ = self._environ
+        environ["RAW_URI"] = environ["REQUEST_URI"] = path = check_target(target)
+        if "?" in path:
+            path, _, environ["QUERY_STRING"] = path.partition("?")
+        if target[0] != _SLASH:
+            path = self._unusual_target(method, environ["RAW_URI"])
+        environ["PATH_INFO"] = decode_path(path) if "%" in path else path
 
     def _unusual_target(self, method: str, target: str) -> str:
         """Return the path of a target in absolute or asterisk form (RFC 9112 3.2)."""

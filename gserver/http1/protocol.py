@@ -74,7 +74,8 @@ class Http1:
         request["REMOTE_ADDR"], request["REMOTE_PORT"] = connection.remote
         if connection.tls is not None:
             request.update(connection.tls_environ)
-        self.stream = stream = Http1Stream(self, request, parser)
+        self.stream = stream = Http1Stream.__new__(Http1Stream)
+        stream.open(self, request, parser)
         if self._limits.requests:
             self._count(stream)
         if parser.unused:

@@ -3,6 +3,7 @@
 cimport cython
 
 from gserver.http1.parser cimport RequestParser
+from gserver.http1.protocol cimport Http1
 from gserver.stream cimport Stream
 from gserver.transport cimport Transport
 
@@ -10,7 +11,7 @@ from gserver.transport cimport Transport
 cdef class Http1Stream(Stream):
     cdef public bint keep_alive
     cdef public bint incomplete
-    cdef object _protocol
+    cdef Http1 _protocol
     cdef Transport _connection
     cdef RequestParser _parser
     cdef bint _http11
@@ -24,6 +25,7 @@ cdef class Http1Stream(Stream):
     cdef object _patience
     cdef object _missing
 
+    cpdef open(self, Http1 protocol, dict environ, RequestParser parser)
     @cython.locals(fields=list, length=Py_ssize_t)
     cpdef respond(self, bytes body)
     cpdef finished(self)

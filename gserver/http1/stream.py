@@ -53,7 +53,10 @@ class Http1Stream(Stream):
         incomplete: Not all of the request's content was received yet.
     """
 
-    def __init__(self, protocol: Http1, environ: Environ, parser: RequestParser) -> None:
+    # Compiled code is slow to call __init__: `open` does its work.
+
+    def open(self, protocol: Http1, environ: Environ, parser: RequestParser) -> None:
+        """Begin with the request of `environ`."""
         self.begin(environ, _FIELDS)
         self._protocol = protocol
         self._connection = protocol.connection

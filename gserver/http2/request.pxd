@@ -5,10 +5,9 @@ cimport cython
 from gserver.request cimport Limits
 
 cdef int _COLON
-cdef bytes _TARGET_CHARACTERS
 cdef set _GOOD_HOSTS
+cdef dict _GOOD_PATHS
 cdef dict _NAMES
-cdef dict _PATHS
 cdef dict _METHODS
 
 

@@ -14,24 +14,21 @@ from gserver.api.errors import RemoteProtocolError, RequestTooLarge
 from gserver.environ import Environ, decode_path, field_key
 from gserver.request import (
     GOOD_HOSTS,
-    TARGET_CHARACTERS,
+    GOOD_PATHS,
     HeaderMap,
     Limits,
     check_host,
+    check_target,
     is_method,
 )
 
 _COLON: Final = 0x3A
-_TARGET_CHARACTERS: Final = TARGET_CHARACTERS
 _GOOD_HOSTS: Final = GOOD_HOSTS
+_GOOD_PATHS: Final = GOOD_PATHS
 
 # Environ keys by field name; bounded, for the names are the client's choice.
 _NAMES: Final[dict[bytes, str]] = {}
 _MAX_NAMES: Final = 1024
-# Paths that passed the checks and mean what they look like: without a query or an escape.
-_PATHS: Final[dict[bytes, str]] = {}
-_MAX_PATHS: Final = 1024
-_LONGEST_PATH: Final = 128
 _METHODS: Final = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 }
@@ -72,7 +69,7 @@ def build_environ(fields: list[tuple[bytes, bytes]], limits: Limits) -> Environ:
 
 def _take_pseudo(environ: Environ, name: bytes, value: bytes, limits: Limits) -> None:
     if name == b":path":
-        path = _PATHS.get(value)
+        path = _GOOD_PATHS.get(value)
         if path is None or len(value) > limits.line:
             _take_path(environ, value, limits)
         else:
@@ -94,19 +91,13 @@ def _check_method(value: bytes) -> str:
 def _take_path(environ: Environ, value: bytes, limits: Limits) -> None:
     if len(value) > limits.line:
         raise RequestTooLarge("request target too long", 414)
-    if value.translate(None, _TARGET_CHARACTERS):
-        raise RemoteProtocolError("the request target has characters that must be escaped")
-    environ["RAW_URI"] = environ["REQUEST_URI"] = path = value.decode("ascii")
+    environ["RAW_URI"] = environ["REQUEST_URI"] = path = check_target(value)
     if "?" in path:
         path, _, environ["QUERY_STRING"] = path.partition("?")
     if not path.startswith("/"):
         if value != b"*":
             raise RemoteProtocolError("malformed request target")
         path = ""
-    elif b"?" not in value and b"%" not in value and len(value) <= _LONGEST_PATH:
-        if len(_PATHS) >= _MAX_PATHS:
-            _PATHS.clear()
-        _PATHS[value] = path
     environ["PATH_INFO"] = decode_path(path) if "%" in path else path
 
 

@@ -378,7 +378,7 @@ class Http2Stream(Stream):
             (b":authority", environ["HTTP_HOST"].encode("latin-1"), False),
             (b":path", path.encode("latin-1"), False),
         ]
-        fields = own + [_FIELDS[header][0] for header in headers]
+        fields = own + [_FIELDS.encode(header) for header in headers]
         return self._protocol.promise(self.id, fields)
 
     def priority(self) -> tuple[int, bool]:
