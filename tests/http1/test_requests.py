@@ -228,10 +228,14 @@ def test_pipelining_over_tls_within_one_record(
 def test_pipelining_yields_to_other_clients(serve: Serve) -> None:
     """One client's pipeline, however long, is no reason to let another wait for its end."""
     handled = 0
+    both_sent = threading.Event()
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         nonlocal handled
         handled += 1
+        if handled == 2:
+            # The whole hub stands still: the other's request is there before the second answer.
+            assert both_sent.wait(10)
         start_response("200 OK", [])
         return [str(handled).encode()]
 
@@ -240,7 +244,9 @@ def test_pipelining_yields_to_other_clients(serve: Serve) -> None:
         other.get()
         # One packet for the server, and answers that fit into the socket: nothing ever blocks.
         greedy.send(request("/") * 400)
-        first = int(other.get().body)
+        other.send(request("/"))
+        both_sent.set()
+        first = int(other.response().body)
         for _ in range(400):
             greedy.response()
     assert first < 400
