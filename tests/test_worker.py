@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -76,10 +77,21 @@ def gunicorn(command: Command, tmp_path: Path) -> Iterator[Gunicorn]:
 
     yield start
     for running in started:
-        if running.process.poll() is None:
-            # Not by SIGKILL, as `command` does: coverage is saved at the end of the process.
-            running.signal(signal.SIGTERM)
-            running.wait()
+        stop(running)
+
+
+def stop(running: ServerProcess) -> None:
+    """End gunicorn; not by SIGKILL, as `command` does: coverage is saved at a process's end."""
+    if running.process.poll() is None:
+        running.signal(signal.SIGTERM)
+        try:
+            running.process.wait(5)
+        except subprocess.TimeoutExpired:
+            # gunicorn passes the signal on once, and loses it on a worker that is only booting.
+            for worker in re.findall(BOOTING, running.text):
+                with suppress(ProcessLookupError):
+                    os.kill(int(worker), signal.SIGTERM)
+        running.wait()
 
 
 def begin(client: RawClient, target: str = "/") -> None:
