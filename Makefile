@@ -30,6 +30,7 @@ SOURCES := setup.cfg pyproject.toml setup.py
 # What setup.py compiles, with the C types.
 COMPILED := $(wildcard gserver/*.pxd gserver/*/*.pxd)
 COMPILED += $(wildcard $(COMPILED:.pxd=.py)) gserver/http2/nghttp2.pyx gserver/syscalls.pyx
+COMPILED += gserver/websocket/masking.pyx
 
 # Progress is printed as it is made, and no prompt waits for an answer that nobody will give.
 export PYTHONUNBUFFERED := 1

@@ -35,7 +35,8 @@ TYPES = sorted(glob("gserver/**/*.pxd", recursive=True))
 
 def extensions() -> list[Extension]:
     """Return what is to be compiled, if it can be."""
-    sources = [name.replace(".", "/") + ".py" for name in MODULES] + ["gserver/syscalls.pyx"]
+    sources = [name.replace(".", "/") + ".py" for name in MODULES]
+    sources += ["gserver/syscalls.pyx", "gserver/websocket/masking.pyx"]
     modules = [
         Extension(
             os.path.splitext(source)[0].replace("/", "."),

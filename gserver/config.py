@@ -218,6 +218,42 @@ class Config:
         least=1,
     )
 
+    # -- WebSocket -------------------------------------------------------------------------
+    websocket: bool = _option(
+        True, "let applications make WebSockets of requests that ask for it, on either protocol"
+    )
+    websocket_max_message_size: int = _option(
+        1048576, "bytes of one WebSocket message, inflated (close code 1009)", least=1
+    )
+    websocket_max_frame_size: int = _option(
+        1048576, "bytes of one WebSocket frame as it comes (close code 1009)", least=125
+    )
+    websocket_max_queue: int = _option(
+        65536,
+        "bytes of WebSocket messages that came and were not received; with more the client is "
+        "not read",
+        least=1,
+    )
+    websocket_ping_interval: float = _option(
+        # Below the 60 s after which load balancers take a connection for idle.
+        20.0,
+        "between pings to each WebSocket",
+    )
+    websocket_ping_timeout: float = _option(
+        20.0, "without a sign of life after a ping, until a WebSocket is cut off"
+    )
+    websocket_close_timeout: float = _option(
+        10.0, "for a client to answer a WebSocket's close; 0 does not wait"
+    )
+    websocket_compression: bool = _option(
+        True, "compress WebSocket messages if the client offers it (permessage-deflate)"
+    )
+    websocket_context_takeover: bool = _option(
+        # Both windows would stay in memory: 150 KiB for each WebSocket.
+        False,
+        "keep what compression has learnt from one WebSocket message to the next",
+    )
+
     # -- log -------------------------------------------------------------------------------
     access_logfile: str = _option(
         "auto",

@@ -21,7 +21,9 @@ CONTENT_LENGTH: Final = 1
 DATE: Final = 2
 SERVER: Final = 4
 BODYLESS: Final = 8  # a status whose response has no content (RFC 9110 15.3.5, 15.4.5)
+UPGRADE: Final = 16  # a status that asks for another protocol (RFC 9110 15.5.22)
 
+_STATUS_KINDS: Final = {"204": BODYLESS, "304": BODYLESS, "426": UPGRADE}
 _KINDS: Final = {"content-length": CONTENT_LENGTH, "date": DATE, "server": SERVER}
 
 # RFC 9110 7.6.1 and PEP 3333: these belong to the connection, which is the server's.
@@ -76,7 +78,17 @@ NOT_TRAILERS: Final = frozenset(
 )
 
 # Values that are secrets, or new in each response: kept out of the caches.
-_UNCACHED: Final = frozenset({"set-cookie", "authorization", "etag", "location", "last-modified"})
+_UNCACHED: Final = frozenset(
+    {
+        "authorization",
+        "etag",
+        "gserver-websocket",
+        "last-modified",
+        "location",
+        "sec-websocket-accept",
+        "set-cookie",
+    }
+)
 _CACHED_FIELDS: Final = 1024
 _CACHED_LENGTH: Final = 128
 
@@ -181,7 +193,7 @@ def check_status(status: Any) -> tuple[bytes, int]:
         raise LocalProtocolError(f'the status must look like "200 OK", not {status!r}')
     entry = (
         f"HTTP/1.1 {status}\r\n".encode("latin-1"),
-        BODYLESS if match[1] in ("204", "304") else 0,
+        _STATUS_KINDS.get(match[1], 0),
     )
     if len(STATUSES) >= _CACHED_FIELDS:
         STATUSES.clear()

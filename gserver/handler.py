@@ -27,7 +27,7 @@ from gserver.api.lite import native
 from gserver.clock import Clock
 from gserver.fields import status_text
 from gserver.files import FileWrapper
-from gserver.stream import HEADERS, START, Stream
+from gserver.stream import HEADERS, START, SWITCHED, Stream
 
 logger = logging.getLogger("gserver.error")
 
@@ -121,7 +121,12 @@ class Handler:
     def _run_timed(self, stream: Stream) -> None:
         me = greenlet.getcurrent()
         seconds = self._request_timeout
-        self._clock.set_alarm(stream, seconds, lambda: me.throw(RequestTimeout(seconds)))
+
+        def ring() -> None:
+            if stream.state is not SWITCHED:  # a WebSocket is no request that takes too long
+                me.throw(RequestTimeout(seconds))
+
+        self._clock.set_alarm(stream, seconds, ring)
         try:
             self._run(stream)
         finally:
@@ -151,6 +156,8 @@ class Handler:
             self._failed(stream, exc)
         if type(body) is not list:
             self._close(body)
+        if stream.offer is not None:
+            stream.offer.conclude()
         stream.exchange.finish()
         stream.finished()
 
@@ -170,6 +177,10 @@ class Handler:
 
     def _failed(self, stream: Stream, exc: BaseException) -> None:
         """Answer what the application raised: with a page while that is possible."""
+        if stream.offer is not None and stream.state is SWITCHED:
+            if stream.offer.fail(exc):
+                return
+            stream.state = HEADERS
         environ = stream.environ
         # The application may have done what it liked to its environ.
         where = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"
@@ -225,6 +236,8 @@ def _triple(response: Any) -> tuple[Any, Any, Any]:
 
 def _send(stream: Stream, body: Iterable[bytes]) -> None:
     """Send the application's iterable, in the way that suits it."""
+    if stream.state is SWITCHED:
+        return
     if isinstance(body, (str, bytes)):
         # Either would be sent character by character, or fail at the first.
         raise LocalProtocolError(

@@ -53,6 +53,9 @@ _TIMEOUTS: Final = (
     "keepalive",
     "write_timeout",
     "request_timeout",
+    "websocket_close_timeout",
+    "websocket_ping_interval",
+    "websocket_ping_timeout",
 )
 
 

@@ -43,6 +43,7 @@ cdef class Stream:
     cdef public list trailers
     cdef public object never_indexed
     cdef readonly object fields_known
+    cdef public object offer
 
     @cython.locals(
         exchange=Exchange, hints=EarlyHints, trailers=SendTrailers, content=AssociatedContent

@@ -7,8 +7,9 @@ application and speaks to the Stream from then on. Everything here runs in that 
 every method that sends may block it.
 
 The response passes through START (nothing said), HEADERS (start_response was called, nothing
-sent), BODY (the head is sent), DONE or ABORTED. PEP 3333 wants the head held back until the
-first non-empty block, so that start_response can be called again with exc_info until then.
+sent), BODY (the head is sent), DONE or ABORTED; or it is SWITCHED: the request becomes a
+WebSocket, and what else the application says is not sent. PEP 3333 wants the head held back until
+the first non-empty block, so that start_response can be called again with exc_info until then.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gserver.api.capabilities import push
-from gserver.api.errors import Disconnected, LocalProtocolError
+from gserver.api.errors import Disconnected, HandshakeError, LocalProtocolError
+from gserver.api.handshake import check_handshake
 from gserver.environ import Environ
 from gserver.fields import (
     BODYLESS,
@@ -34,6 +36,11 @@ from gserver.fields import (
     check_status,
     encode_fields,
 )
+from gserver.websocket.offer import Offer
+
+if TYPE_CHECKING:
+    from gserver.transport import Transport
+    from gserver.websocket.carrier import Carrier
 
 logger = logging.getLogger("gserver.error")
 
@@ -48,11 +55,12 @@ class State(Enum):
     BODY = "body"
     DONE = "done"
     ABORTED = "aborted"
+    SWITCHED = "switched"
 
 
 # Names of the module are a few nanoseconds cheaper than members of the enum, on the path that
 # every request takes.
-START, HEADERS, BODY, DONE, ABORTED = State
+START, HEADERS, BODY, DONE, ABORTED, SWITCHED = State
 
 
 class Exchange:
@@ -185,6 +193,7 @@ class Stream:
             compression context.
         fields_known: The protocol's encoding of header fields.
         exchange: What the environ knows of the stream.
+        offer: The chance to make a WebSocket of it; None if the client does not ask for one.
     """
 
     # Made by __new__ too.
@@ -209,6 +218,7 @@ class Stream:
         self.trailers: list[Any] | None = None
         self.never_indexed: frozenset[str] | None = None
         self.fields_known = fields_known
+        self.offer: Offer | None = None
         self.exchange = exchange = Exchange.__new__(Exchange)
         exchange.stream = self
         exchange.things = None
@@ -235,6 +245,8 @@ class Stream:
         """
         if self.state is not START or exc_info is not None:
             self._start_again(exc_info)
+            if self.state is SWITCHED:
+                return self.write
         # Before the checks: an application whose headers are refused has had its one call.
         self.state = HEADERS
         self._take_head(status, headers)
@@ -244,6 +256,8 @@ class Stream:
         try:
             status_line, kinds = STATUSES[status]
         except (KeyError, TypeError):
+            if self.offer is not None and self._take_promise(status, headers):
+                return
             status_line, kinds = check_status(status)
         if type(headers) is not list:
             raise LocalProtocolError(f"headers must be a list, not {type(headers).__name__}")
@@ -270,9 +284,22 @@ class Stream:
         self.fields = fields
         self.kinds = kinds
 
+    def _take_promise(self, status: Any, headers: list[tuple[str, str]]) -> bool:
+        """Take the response of a WebSocket handler that has come back from the application."""
+        if not str(status).startswith("101"):
+            return False
+        for header in headers:
+            self.fields_known.encode(header)  # a wrong one is the application's error
+        assert self.offer is not None
+        self.offer.confirm(headers)
+        self.state = SWITCHED
+        return True
+
     def _start_again(self, exc_info: ExcInfo | None) -> None:
         """Allow a further call of start_response, or raise."""
         if exc_info is None:
+            if self.state is SWITCHED:
+                return
             raise LocalProtocolError("start_response was called a second time without exc_info")
         try:
             if self.state is not START and self.state is not HEADERS:
@@ -296,6 +323,8 @@ class Stream:
             raise LocalProtocolError(f"content must be bytes, not {type(data).__name__}")
         if not data:
             return  # PEP 3333 allows it anywhere, even before start_response
+        if self.state is SWITCHED:
+            return
         if self.fields is None:
             raise LocalProtocolError("content before start_response was called")
         if self.state is DONE or self.state is ABORTED:
@@ -351,7 +380,7 @@ class Stream:
     @property
     def over(self) -> bool:
         """The response has ended, well or not."""
-        return self.state is DONE or self.state is ABORTED
+        return self.state is DONE or self.state is ABORTED or self.state is SWITCHED
 
     @property
     def code(self) -> int:
@@ -370,6 +399,8 @@ class Stream:
             LocalProtocolError: start_response was never called, or content is missing.
             Disconnected: The client has gone.
         """
+        if self.state is SWITCHED:
+            return
         if self.fields is None:
             raise LocalProtocolError("the application returned without calling start_response")
         if self.state is HEADERS and (self.length <= 0 or self.bodyless):
@@ -439,6 +470,42 @@ class Stream:
 
     def send_end(self) -> None:
         """Send the end of the content and the trailers, after `send_head`."""
+        raise NotImplementedError
+
+    # -- becoming a WebSocket ----------------------------------------------------------------
+
+    def offer_websocket(self, transport: Transport) -> None:
+        """Offer to the application to make a WebSocket of the request, if it asks rightly."""
+        try:
+            check_handshake(self.environ)
+        except HandshakeError as exc:
+            logger.debug("%s: %s", transport.peer, exc)
+        else:
+            self.offer = Offer(transport, self)
+
+    # What follows is `gserver.websocket.carrier.Upgradable`, and says what it promises.
+
+    def claim(self) -> None:
+        """Send nothing of what the application says from here on."""
+        if self.state not in (START, HEADERS, SWITCHED):
+            raise LocalProtocolError("the response has begun: the request is no WebSocket any more")
+        self.state = SWITCHED
+
+    def switch(self, headers: list[tuple[str, str]]) -> Carrier:
+        """Answer the handshake."""
+        carrier = self.send_switch([self.fields_known.encode(header) for header in headers])
+        self.headers = headers
+        return carrier
+
+    def answer(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Send an ordinary response."""
+        self.state = START
+        self.start_response(status, headers)
+        self.write(body)
+        self.end()
+
+    def send_switch(self, fields: list[Any]) -> Carrier:
+        """Send the answer to a WebSocket handshake; sets the status."""
         raise NotImplementedError
 
     def abort(self) -> None:

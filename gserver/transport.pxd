@@ -18,7 +18,7 @@ cdef class Transport:
     cdef readonly object tls
     cdef public dict tls_environ
     cdef object _released
-    cdef object _hub
+    cdef readonly object hub
     cdef object _socket
     cdef int _descriptor
     cdef object _calls

@@ -111,6 +111,7 @@ class Transport:
         blocked: The socket is full, and what `offer` was given has not been sent yet.
         reading: The hub reads from the socket.
         closed: The socket is closed.
+        hub: gevent's hub, in which all of this runs.
         tls: The TLS session, if there is one.
         tls_environ: What the application learns of it.
     """
@@ -120,7 +121,7 @@ class Transport:
         self.clock = context.clock
         self.dispatch = context.dispatch
         self._released = context.released
-        self._hub = context.hub
+        self.hub = context.hub
         self._socket = sock
         self._descriptor = sock.fileno()
         self._calls = Calls(sock)
@@ -226,7 +227,7 @@ class Transport:
 
     def defer(self, function: Callable[..., None], *args: Any) -> None:
         """Call `function` in the next turn of the loop."""
-        self._hub.loop.run_callback(function, *args)
+        self.hub.loop.run_callback(function, *args)
 
     def send_now(self, data: bytes) -> None:
         """Send what the socket takes at once; the rest is lost. For last words."""
@@ -251,7 +252,7 @@ class Transport:
         if sent != len(data):
             self.blocked = True
             self._unsent = memoryview(data)[sent:]
-            self._writable = self._hub.loop.io(self._descriptor, WRITE)
+            self._writable = self.hub.loop.io(self._descriptor, WRITE)
             self._writable.start(self._on_writable)
             self.deadline = self.clock.after(self.config.write_timeout)
 
@@ -344,7 +345,7 @@ class Transport:
         """Block until the socket takes more, `write_timeout` at most."""
         if self.closed:
             raise Disconnected
-        self._writable = watcher = self._hub.loop.io(self._descriptor, WRITE)
+        self._writable = watcher = self.hub.loop.io(self._descriptor, WRITE)
         self._sending = getcurrent()
         self._streak = 0
         try:
@@ -478,9 +479,14 @@ class Transport:
         self._released(self)
 
     @property
+    def unsent(self) -> int:
+        """Bytes that were offered and not sent."""
+        return len(self._unsent)
+
+    @property
     def threadpool(self) -> Any:
         """The hub's threads, for what would block."""
-        return self._hub.threadpool
+        return self.hub.threadpool
 
     @property
     def awaited(self) -> bool:

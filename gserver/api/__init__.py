@@ -17,25 +17,37 @@ from gserver.api.capabilities import (
 )
 from gserver.api.errors import (
     BodyTimeout,
+    ClosedError,
+    ClosedOK,
     ConfigError,
+    ConnectionClosed,
     Disconnected,
     GServerError,
+    HandshakeError,
     LocalProtocolError,
+    MessageTooBig,
     NotSupported,
     ProtocolError,
     RemoteProtocolError,
     RequestTimeout,
     RequestTooLarge,
+    WebSocketError,
 )
+from gserver.api.handshake import accept, websocket
 from gserver.api.lite import is_lite, lighten, lite, mark_lite
 
 __all__ = [
     "BodyTimeout",
+    "ClosedError",
+    "ClosedOK",
     "ConfigError",
+    "ConnectionClosed",
     "Disconnected",
     "Features",
     "GServerError",
+    "HandshakeError",
     "LocalProtocolError",
+    "MessageTooBig",
     "NotSupported",
     "Priority",
     "ProtocolError",
@@ -43,6 +55,8 @@ __all__ = [
     "RemoteProtocolError",
     "RequestTimeout",
     "RequestTooLarge",
+    "WebSocketError",
+    "accept",
     "early_hints",
     "features",
     "is_lite",
@@ -54,4 +68,5 @@ __all__ = [
     "protocol",
     "push",
     "send_trailers",
+    "websocket",
 ]

@@ -14,6 +14,12 @@ a limit to how long a request may run::
         RemoteProtocolError  the peer broke them (400)
           RequestTooLarge    413, 414, 431
           BodyTimeout        also TimeoutError: the peer sent its body too slowly (408)
+      WebSocketError         also ConnectionError
+        HandshakeError       status, headers: the request is not accepted as a WebSocket
+        ConnectionClosed     code, reason, by_peer: no more messages either way
+          ClosedOK           in good order
+          ClosedError        not so
+            MessageTooBig    a message of the peer exceeded the limit (1009)
     RequestTimeout           a BaseException, see there
 """
 
@@ -23,15 +29,21 @@ from http import HTTPStatus
 
 __all__ = [
     "BodyTimeout",
+    "ClosedError",
+    "ClosedOK",
     "ConfigError",
+    "ConnectionClosed",
     "Disconnected",
     "GServerError",
+    "HandshakeError",
     "LocalProtocolError",
+    "MessageTooBig",
     "NotSupported",
     "ProtocolError",
     "RemoteProtocolError",
     "RequestTimeout",
     "RequestTooLarge",
+    "WebSocketError",
 ]
 
 
@@ -97,6 +109,74 @@ class BodyTimeout(RemoteProtocolError, TimeoutError):
     """The client sends its content too slowly (408, RFC 9110 15.5.9)."""
 
     default_status = HTTPStatus.REQUEST_TIMEOUT
+
+
+class WebSocketError(GServerError, ConnectionError):
+    """A WebSocket could not be opened, or cannot go on."""
+
+
+class HandshakeError(WebSocketError):
+    """A request is not accepted as a WebSocket.
+
+    Attributes:
+        status: The HTTP status code that answers it.
+        reason: What was wrong, in words that may be sent to the client.
+        headers: Header fields that belong to the answer.
+    """
+
+    def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+    def __str__(self) -> str:
+        return self.reason
+
+    @property
+    def response(self) -> tuple[str, list[tuple[str, str]], list[bytes]]:
+        """The answer, as a Lite application returns it."""
+        body = f"{self.reason}\n".encode()
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            *self.headers,
+        ]
+        return f"{self.status} {HTTPStatus(self.status).phrase}", headers, [body]
+
+
+class ConnectionClosed(WebSocketError):
+    """The WebSocket is closed; raised in the blocking call of whoever sends or receives.
+
+    Attributes:
+        code: The close code (RFC 6455 7.4.1); 1005 if the peer gave none, 1006 if there was no
+            closing handshake.
+        reason: The words that came with it.
+        by_peer: The peer was the first to close.
+    """
+
+    def __init__(self, code: int, reason: str = "", by_peer: bool = False) -> None:
+        super().__init__(code, reason, by_peer)
+        self.code = code
+        self.reason = reason
+        self.by_peer = by_peer
+
+    def __str__(self) -> str:
+        who = "the peer" if self.by_peer else "this side"
+        text = f"the WebSocket was closed by {who} with code {self.code}"
+        return f"{text}: {self.reason}" if self.reason else text
+
+
+class ClosedOK(ConnectionClosed):
+    """It was closed in good order: 1000, 1001 (going away), or without a code."""
+
+
+class ClosedError(ConnectionClosed):
+    """It was closed for an error, or broke (1006)."""
+
+
+class MessageTooBig(ClosedError):
+    """A message of the peer is longer than ``websocket_max_message_size`` (1009)."""
 
 
 class RequestTimeout(BaseException):

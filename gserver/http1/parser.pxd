@@ -32,6 +32,7 @@ cdef class RequestParser:
     cdef public list chunks
     cdef public bint complete
     cdef public bytes unused
+    cdef public bint upgrade
 
     @cython.locals(key=str, environ=dict, text=str)
     cpdef on_header(self, bytes name, bytes value)

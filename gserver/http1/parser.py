@@ -85,6 +85,7 @@ class RequestParser:
         complete: All of the request has come.
         trailers: Its trailer fields; all of them once it is complete.
         unused: Bytes behind its end.
+        upgrade: It asks for another protocol (RFC 9110 7.8).
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -107,6 +108,7 @@ class RequestParser:
         self.chunks: list[bytes] = []
         self.complete = False
         self.unused = b""
+        self.upgrade = False
 
     @property
     def idle(self) -> bool:
@@ -133,7 +135,7 @@ class RequestParser:
         self._environ = self.request = None
         self._head = self._tail = self.unused = b""
         self._extra = self._overhead = 0
-        self._suspect = False
+        self._suspect = self.upgrade = False
         self.chunks = []
         self.trailers = []
         self.complete = False
@@ -206,6 +208,7 @@ class RequestParser:
             # RFC 9110 7.8: an upgrade may be ignored. llhttp stops for it, and has not looked at
             # the content.
             self._parser = HttpRequestParser(self)
+            self.upgrade = True
             self.complete = self.length == 0
             if self.length == CHUNKED:
                 self._expect_chunks()

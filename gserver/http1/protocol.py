@@ -18,6 +18,7 @@ from gserver.environ import Environ
 from gserver.fields import status_text
 from gserver.http1.parser import RequestParser
 from gserver.http1.stream import Http1Stream
+from gserver.http1.tunnel import Tunnel
 from gserver.request import Limits
 from gserver.transport import Transport
 
@@ -69,7 +70,7 @@ class Http1:
             return
         connection.deadline = NEVER
         self._awaited = False
-        if self._limits.upgrade and connection.tls is None and self._upgrade(request):
+        if parser.upgrade and self._upgrade(request):
             return
         request["REMOTE_ADDR"], request["REMOTE_PORT"] = connection.remote
         if connection.tls is not None:
@@ -82,6 +83,8 @@ class Http1:
             connection.pause_reading()
         if parser.length:
             stream.expect_content()
+        elif parser.upgrade and connection.config.websocket:
+            stream.offer_websocket(connection)
         connection.dispatch(stream)
 
     def receive_eof(self) -> None:
@@ -139,6 +142,14 @@ class Http1:
         elif not connection.reading:
             connection.resume_reading()
 
+    def open_tunnel(self) -> Tunnel:
+        """Leave the connection to what the request was upgraded to."""
+        # Both are let go: what idles for hours should not hold what the request needed.
+        early = self._parser.unused + self.early
+        self.stream = None
+        self.early = b""
+        return Tunnel(self.connection, early)
+
     def _receive_early(self, data: bytes) -> None:
         if not self.connection.closed:
             self.connection.resume_reading()
@@ -149,7 +160,9 @@ class Http1:
         settings = request.get("HTTP_HTTP2_SETTINGS")
         options = {one.strip().lower() for one in request.get("HTTP_CONNECTION", "").split(",")}
         if (
-            settings is None
+            not self._limits.upgrade
+            or self.connection.tls is not None
+            or settings is None
             or not _IS_SETTINGS(settings)
             or request.get("HTTP_UPGRADE") != "h2c"
             or not options >= {"upgrade", "http2-settings"}

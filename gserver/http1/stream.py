@@ -19,21 +19,25 @@ from gserver.fields import (
     CONTENT_LENGTH,
     DATE,
     SERVER,
+    UPGRADE,
     FieldCache,
     encode_line,
     status_text,
 )
 from gserver.http1.parser import CHUNKED, RequestParser
-from gserver.stream import ABORTED, BODY, DONE, Stream
+from gserver.stream import ABORTED, BODY, DONE, SWITCHED, Stream
 
 if TYPE_CHECKING:
     from gserver.http1.protocol import Http1
+    from gserver.http1.tunnel import Tunnel
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
 _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_UPGRADE: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_SWITCHING: Final = b"HTTP/1.1 101 Switching Protocols\r\n" + _UPGRADE
 
 # Chunked content passes through the parser, which calls back for each chunk: a packet full of the
 # smallest chunks must not take long.
@@ -297,6 +301,8 @@ class Http1Stream(Stream):
             # anyway: RFC 9112 9.6 wants the client told.
             self.keep_alive = False
         self._expects_continue = False  # never after the final head
+        if self.kinds & UPGRADE and self._http11:
+            fields.append(_UPGRADE)  # RFC 9110 15.5.22 wants it, and WSGI leaves it to the server
         if not self.keep_alive:
             fields.append(_CLOSE)
         elif not self._http11:
@@ -308,6 +314,16 @@ class Http1Stream(Stream):
             fields.append(clock.date)
         fields.append(b"\r\n")
 
+    def send_switch(self, fields: list[bytes]) -> Tunnel:
+        """Send 101, and leave the connection to the WebSocket."""
+        connection = self._connection
+        if connection.closed:
+            raise Disconnected
+        self.status = "101 Switching Protocols"
+        tunnel = self._protocol.open_tunnel()
+        tunnel.write(b"".join([_SWITCHING, *fields, connection.clock.head_end]))
+        return tunnel
+
     # -- the end -----------------------------------------------------------------------------
 
     def abort(self) -> None:
@@ -315,11 +331,15 @@ class Http1Stream(Stream):
         if self.state is BODY and not self._chunked and self.length < 0:
             # Only the end of the connection ends this content: a clean one would be a lie.
             self._connection.reset()
+        if self.state is SWITCHED:
+            self._connection.abort()
         self.keep_alive = False
         self.state = ABORTED
 
     def finished(self) -> None:
         """Go on with the next request, or close."""
+        if self.state is SWITCHED:
+            return  # the connection is the tunnel's
         if self._body is not None:
             self._body.detach()
         if self._connection.awaited:

@@ -98,6 +98,8 @@ class Settings:
             list up to four times as long is still decoded and dropped; a longer one breaks the
             connection (ENHANCE_YOUR_CALM).
         max_continuations: CONTINUATION frames of one field block; more break the connection.
+        connect_protocol: SETTINGS_ENABLE_CONNECT_PROTOCOL: requests may be an extended CONNECT
+            (RFC 8441), whose content is not the request's.
     """
 
     max_concurrent_streams: int
@@ -108,6 +110,7 @@ class Settings:
     encoder_table_size: int
     max_header_list_size: int
     max_continuations: int
+    connect_protocol: bool
 
 
 Charge: TypeAlias = Callable[[int, int], bool]

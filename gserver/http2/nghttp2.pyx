@@ -59,6 +59,7 @@ cdef enum:
     INITIAL_WINDOW_SIZE = 4
     MAX_FRAME_SIZE = 5
     MAX_HEADER_LIST_SIZE = 6
+    ENABLE_CONNECT_PROTOCOL = 8
     NO_RFC7540_PRIORITIES = 9
     # Events, as `gserver.http2.engine` numbers them
     REQUEST_EVENT = 1
@@ -172,19 +173,20 @@ cdef class NghttpEngine:
             nghttp2_session_del(self._session)
 
     def _announce(self, settings):
-        cdef nghttp2_settings_entry[6] entries
+        cdef nghttp2_settings_entry[7] entries
         values = (
             (HEADER_TABLE_SIZE, settings.header_table_size),
             (MAX_CONCURRENT_STREAMS, settings.max_concurrent_streams),
             (INITIAL_WINDOW_SIZE, settings.initial_window_size),
             (MAX_FRAME_SIZE, settings.max_frame_size),
             (MAX_HEADER_LIST_SIZE, settings.max_header_list_size),
+            (ENABLE_CONNECT_PROTOCOL, settings.connect_protocol),
             (NO_RFC7540_PRIORITIES, 1),
         )
         for i, (name, value) in enumerate(values):
             entries[i].settings_id = name
             entries[i].value = value
-        _check(nghttp2_submit_settings(self._session, 0, entries, 6))
+        _check(nghttp2_submit_settings(self._session, 0, entries, 7))
         _check(nghttp2_session_set_local_window_size(
             self._session, 0, 0, settings.connection_window_size))
 

@@ -33,6 +33,7 @@ from gserver.http2.engine import (
 from gserver.http2.engines import engine_type
 from gserver.http2.request import build_environ
 from gserver.http2.stream import Http2Stream
+from gserver.http2.tunnel import Http2Tunnel
 from gserver.request import Limits
 from gserver.transport import Transport
 
@@ -75,10 +76,11 @@ class Http2:
             encoder_table_size=config.http2_header_table_size,
             max_header_list_size=limits.head,
             max_continuations=config.http2_max_continuations,
+            connect_protocol=config.websocket,
         )
         make = engine_type(config.http2_engine)
         self.engine: Engine = make(settings, self._defence.charge)
-        self.streams: dict[int, Http2Stream] = {}
+        self.streams: dict[int, Http2Stream | Http2Tunnel] = {}
         # Streams that were answered before their content had come, and how much more may come.
         self._unread: dict[int, int] = {}
         self._requests = 0
@@ -122,6 +124,8 @@ class Http2:
             self.engine.announce_shutdown()
             self.engine.ping()
             self.connection.deadline = self.connection.clock.after(_GOODBYE)
+            for stream in list(self.streams.values()):
+                stream.drain()
             self.schedule()
 
     def resume_sending(self) -> None:
@@ -201,7 +205,7 @@ class Http2:
         happened = self.engine.events[:]
         self.engine.events.clear()
         lost = self._note_losses(happened)
-        fed: dict[int, Http2Stream] = {}
+        fed: dict[int, Http2Stream | Http2Tunnel] = {}
         for kind, number, payload in happened:
             if kind == REQUEST:
                 if number not in lost:
@@ -243,7 +247,7 @@ class Http2:
         if kind in (DATA, END, RESET):
             del self._unread[number]
 
-    def _tell(self, stream: Http2Stream, kind: int, payload: Any) -> None:
+    def _tell(self, stream: Http2Stream | Http2Tunnel, kind: int, payload: Any) -> None:
         if kind == DATA:
             # What comes while nothing can be sent must not pay for answers that pile up.
             if not self.connection.blocked:
@@ -303,7 +307,11 @@ class Http2:
         if "HTTP_PRIORITY" in environ:
             self.engine.prioritise(number, *stream.priority())
         if not ended:
-            stream.expect_content()
+            if "HTTP_UPGRADE" in environ:
+                self.streams[number] = stream.open_tunnel()
+                stream.offer_websocket(connection)
+            else:
+                stream.expect_content()
         self._requests += 1
         if self._limits.requests and self._requests >= self._limits.requests:
             self.drain()

@@ -22,6 +22,10 @@ from gserver.request import (
     is_method,
 )
 
+NO_KEY: Final = "AAAAAAAAAAAAAAAAAAAAAA=="
+"""HTTP_SEC_WEBSOCKET_KEY of a WebSocket whose client sent none: HTTP/2 needs none."""
+
+_PROTOCOL: Final = "gserver.connect_protocol"
 _COLON: Final = 0x3A
 _GOOD_HOSTS: Final = GOOD_HOSTS
 _GOOD_PATHS: Final = GOOD_PATHS
@@ -62,6 +66,8 @@ def build_environ(fields: list[tuple[bytes, bytes]], limits: Limits) -> Environ:
             environ[key] = text
     if len(environ) + dropped > limits.keys:
         raise RequestTooLarge("too many header fields", 431)
+    if environ["REQUEST_METHOD"] == "CONNECT":
+        _take_connect(environ)
     if environ.get("HTTP_HOST") not in _GOOD_HOSTS:
         _check_authority(environ)
     return environ
@@ -78,14 +84,25 @@ def _take_pseudo(environ: Environ, name: bytes, value: bytes, limits: Limits) ->
         environ["REQUEST_METHOD"] = _METHODS.get(value) or _check_method(value)
     elif name == b":authority":
         environ["HTTP_HOST"] = value.decode("latin-1")
+    elif name == b":protocol":
+        environ[_PROTOCOL] = value
 
 
 def _check_method(value: bytes) -> str:
-    if value == b"CONNECT":
-        raise RemoteProtocolError("CONNECT is not supported here", 501)
     if not is_method(value):
         raise RemoteProtocolError("malformed method")
     return value.decode("ascii")
+
+
+def _take_connect(environ: Environ) -> None:
+    """Make an extended CONNECT (RFC 8441 5) look like the upgrade that it stands for."""
+    if environ.pop(_PROTOCOL, None) != b"websocket":
+        raise RemoteProtocolError("CONNECT is not supported here", 501)
+    environ["REQUEST_METHOD"] = "GET"
+    environ["HTTP_CONNECTION"] = "Upgrade"
+    environ["HTTP_UPGRADE"] = "websocket"
+    # Libraries want one; some clients send theirs.
+    environ.setdefault("HTTP_SEC_WEBSOCKET_KEY", NO_KEY)
 
 
 def _take_path(environ: Environ, value: bytes, limits: Limits) -> None:

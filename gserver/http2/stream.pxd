@@ -17,6 +17,7 @@ cdef class Http2Stream(Stream):
     cdef object _reader
     cdef object _writer
     cdef tuple _priority
+    cdef object _tunnel
     cdef list _chunks
     cdef Py_ssize_t _held
     cdef Py_ssize_t _least

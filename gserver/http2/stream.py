@@ -29,6 +29,8 @@ from gserver.environ import Environ
 from gserver.fields import BODYLESS, CONTENT_LENGTH, DATE, SERVER, FieldCache
 from gserver.files import FileSender, read_cached
 from gserver.http2.engine import ErrorCode, Field
+from gserver.http2.request import NO_KEY
+from gserver.http2.tunnel import Http2Tunnel
 from gserver.stream import ABORTED, BODY, DONE, Stream
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ _LEFT_BEHIND: Final = 16384
 _SMALL: Final = 1024
 
 _CONTINUE: Final = (b":status", b"100", False)
+_STATUS_OK: Final = (b":status", b"200", False)
 # RFC 7541 7.1.3: what is secret must not be found out by compressing guesses beside it.
 _SECRET: Final = frozenset({"set-cookie", "authorization"})
 
@@ -90,6 +93,7 @@ class Http2Stream(Stream):
         self._reader: Any = None  # the greenlet that waits for content
         self._writer: Any = None  # the greenlet that waits until content was taken
         self._priority: tuple[int, bool] | None = None  # once it is known
+        self._tunnel: Http2Tunnel | None = None
         if environ["REQUEST_METHOD"] == "HEAD":
             self.head_request = True
 
@@ -222,6 +226,28 @@ class Http2Stream(Stream):
         now = time.monotonic()
         self._patience.waited(now - self._since)
         self._since = now
+
+    # -- a WebSocket -------------------------------------------------------------------------
+
+    def open_tunnel(self) -> Http2Tunnel:
+        """Return what takes the request's content, which is not the application's."""
+        self._tunnel = Http2Tunnel(self, self._protocol)
+        return self._tunnel
+
+    def send_switch(self, fields: list[Field]) -> Http2Tunnel:
+        """Send 200 (RFC 8441 5), and leave the stream to the WebSocket."""
+        self._check_gone()
+        assert self._tunnel is not None
+        self.status = "200 OK"
+        if self.environ["HTTP_SEC_WEBSOCKET_KEY"] == NO_KEY:
+            fields = [field for field in fields if field[0] != b"sec-websocket-accept"]
+        added = self._protocol.connection.clock.fields
+        self._engine.send_head(self.id, [_STATUS_OK, *fields, *added])
+        self._protocol.schedule()
+        return self._tunnel
+
+    def drain(self) -> None:
+        """Go on: a stream that the client has begun is finished."""
 
     # -- the response ------------------------------------------------------------------------
 
@@ -429,4 +455,6 @@ class Http2Stream(Stream):
             if self._reader is not None or self._writer is not None:
                 # Another greenlet of the application is still at it.
                 self._protocol.connection.defer(self.lose)
+        elif self._tunnel is not None:
+            self._tunnel.leave()
         self._protocol.release(self)

@@ -1,1 +1,7 @@
-"""The blocking WebSocket, over HTTP/1.1 and HTTP/2 alike; its first release is still to come."""
+"""WebSocket as blocking reads and writes: what handlers get, and what sends to many of them."""
+
+from gserver.api.handshake import accept, websocket
+from gserver.websocket.broadcast import broadcast
+from gserver.websocket.websocket import WebSocket
+
+__all__ = ["WebSocket", "accept", "broadcast", "websocket"]

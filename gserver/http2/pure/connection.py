@@ -56,6 +56,7 @@ class Connection(H2Connection):
                 SettingCodes.INITIAL_WINDOW_SIZE: settings.initial_window_size,
                 SettingCodes.MAX_FRAME_SIZE: settings.max_frame_size,
                 SettingCodes.MAX_HEADER_LIST_SIZE: settings.max_header_list_size,
+                SettingCodes.ENABLE_CONNECT_PROTOCOL: int(settings.connect_protocol),
                 _NO_RFC7540_PRIORITIES: 1,
             }
         )

@@ -150,7 +150,7 @@ class PureEngine(Sender):
             self._refuse(id, ErrorCode.REFUSED_STREAM)
             return
         try:
-            expected = check_request(names, values)
+            expected = check_request(names, values, self._settings.connect_protocol)
             if ended and expected > 0:
                 raise Malformed("content-length")
         except Malformed:

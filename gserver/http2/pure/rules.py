@@ -32,8 +32,13 @@ class Malformed(Exception):
     """The fields break a rule: the stream is to be reset with PROTOCOL_ERROR (RFC 9113 8.1.1)."""
 
 
-def check_request(names: list[bytes], values: list[bytes]) -> int:
+def check_request(names: list[bytes], values: list[bytes], connect_protocol: bool) -> int:
     """Check a request's fields; return its content-length, or -1 if it has none.
+
+    Args:
+        names: Of the fields.
+        values: Of the fields.
+        connect_protocol: It may be an extended CONNECT (RFC 8441).
 
     Raises:
         Malformed: They break a rule.
@@ -52,7 +57,12 @@ def check_request(names: list[bytes], values: list[bytes]) -> int:
         if name in regular and regular.count(name) > 1:
             raise Malformed(f"repeated {name.decode()}")
     host = values[names.index(b"host")] if b"host" in regular else None
-    _check_pseudo(pseudo, host)
+    if connect_protocol and pseudo.get(b":method") == b"CONNECT" and b":protocol" in pseudo:
+        # With the fields of any other request (RFC 8441 4).
+        rest = {name: value for name, value in pseudo.items() if name != b":protocol"}
+        _check_pseudo(rest | {b":method": b"GET"}, host)
+    else:
+        _check_pseudo(pseudo, host)
     if b"content-length" not in regular:
         return -1
     length = values[names.index(b"content-length")]

@@ -1,0 +1,26 @@
+"""One message to many WebSockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gserver.websocket.frames import encode_message
+from gserver.websocket.websocket import WebSocket
+
+
+def broadcast(
+    websockets: Iterable[WebSocket], message: str | bytes | bytearray | memoryview
+) -> list[WebSocket]:
+    """Send one message to all of `websockets`; never blocks.
+
+    The message is encoded once, and not compressed.
+
+    Returns:
+        Those that it was not sent to: they are closed, or read too slowly, or another greenlet is
+        in the middle of a fragmented message. It is for the caller to close them or let them be.
+
+    Raises:
+        TypeError: It is no message.
+    """
+    frame = encode_message(message)
+    return [websocket for websocket in list(websockets) if not websocket.try_send(frame)]

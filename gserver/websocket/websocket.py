@@ -1,0 +1,706 @@
+# cython: language_level=3, annotation_typing=False
+"""WebSocket: messages as blocking reads and writes (RFC 6455).
+
+The hub takes frames apart as they come, answers pings and notices closes, whatever the handler is
+doing; messages wait in a queue until a greenlet receives them, and while it is full the peer is not
+read. Greenlets send: what the peer does not take is kept up to a bound, past which they block.
+The first half of the class is for applications, the second for the server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import greenlet
+from gevent import getcurrent
+from gevent.lock import RLock
+
+from gserver.api.errors import ClosedError, ClosedOK, ConnectionClosed, MessageTooBig
+from gserver.websocket.carrier import Carrier, Server
+from gserver.websocket.deflate import Deflate
+from gserver.websocket.frames import (
+    BINARY,
+    CLOSE,
+    LONGEST_REASON,
+    PING,
+    Broken,
+    FrameReader,
+    FrameWriter,
+    encode_close,
+    encode_ping,
+    encode_pong,
+    is_close_code,
+)
+
+logger = logging.getLogger("gserver.error")
+
+_switch: Final = greenlet.greenlet.switch
+_NEVER: Final = float("inf")
+
+# RFC 6455 7.4.1. The last two are never sent.
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+TOO_BIG: Final = 1009
+INTERNAL_ERROR: Final = 1011
+NO_CODE: Final = 1005
+ABNORMAL: Final = 1006
+
+# Bytes that may wait for a peer that does not read, before greenlets that send wait too.
+_HIGH_WATER: Final = 65536
+# What a message in the queue costs beside its content: empty ones must count too.
+_OVERHEAD: Final = 64
+# Pieces of a message are put together when there are so many: a peer may send single bytes.
+_PIECES: Final = 256
+# Messages sent without a pause before the greenlet lets others have a turn.
+_STREAK: Final = 32
+
+
+class WebSocket:
+    """One WebSocket; made by the server when a request is accepted.
+
+    Any greenlet may send, one at a time may receive. Every method that sends or receives may
+    block, and raises `ConnectionClosed` once the WebSocket is closed.
+
+    Attributes:
+        environ: The request that it began with.
+        subprotocol: What was agreed on; None if nothing was.
+        close_code: The code of the first Close frame, whoever sent it (RFC 6455 7.4): 1005 if it
+            had none, 1006 if the connection broke without one; None while it is open.
+        close_reason: The words that came with it.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        carrier: Carrier,
+        environ: dict[str, Any],
+        subprotocol: str | None,
+        deflate: Deflate | None,
+    ) -> None:
+        options = server.config
+        self.environ = environ
+        self.subprotocol = subprotocol
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.deadline = _NEVER
+        self._server = server
+        self._hub = server.hub
+        self._carrier = carrier
+        self._frames = FrameReader(options.websocket_max_frame_size, deflate)
+        self._deflate = deflate
+        self._writer = FrameWriter(deflate)
+        self._limit = options.websocket_max_message_size
+        self._max_queue = options.websocket_max_queue
+
+        # What came and was not received.
+        self._messages: deque[Any] = deque()
+        self._pieces: list[Any] = []  # of the message that is coming
+        self._queued = self._size = 0  # of the messages, of the pieces
+        self._stream: deque[tuple[Any, bool]] | None = None  # its pieces, if somebody wants them
+        self._streaming = False  # the last of them has not come
+        self._dropping = False  # nobody wants the rest of it
+        self._paused = False
+        self._reader: Any = None  # the greenlet that receives
+
+        self._writers: list[Any] | None = None  # greenlets that wait until the peer reads
+        self._turn: RLock | None = None  # once somebody has sent fragments
+        self._fragmenting = False
+        self._streak = self._unsent = 0
+        self._write_deadline = _NEVER
+        self._pong: bytes | None = None
+
+        # The end: what the queue ends with, whether a Close frame was sent, and who waits for it.
+        self._end: tuple[int, str, bool] | None = None
+        self._closing: tuple[int, str] | None = None
+        self._over = False
+        self._closers: list[Any] | None = None
+        self._close_deadline = _NEVER
+
+        self._alive = True  # something has come since the last ping
+        self._pings: dict[bytes, tuple[Any, float]] | None = None
+        self._next_ping = self.deadline = server.clock.after(options.websocket_ping_interval)
+        self._pong_deadline = _NEVER
+        server.clock.watched.add(self)
+        carrier.attach(self)
+
+    def __repr__(self) -> str:
+        state = f"closed {self.close_code}" if self.closed else "open"
+        return f"<WebSocket {self.environ.get('PATH_INFO', '')} of {self.peer}: {state}>"
+
+    # -- receiving ---------------------------------------------------------------------------
+
+    def receive(self, timeout: float | None = None) -> str | bytes:
+        """Return the next message, blocking this greenlet until it is whole.
+
+        Messages that came before a close are still returned after it.
+
+        Args:
+            timeout: Seconds to wait; None waits for ever.
+
+        Raises:
+            ConnectionClosed: There are no more: `ClosedOK` or `ClosedError`.
+            MessageTooBig: The peer's message is longer than ``websocket_max_message_size``.
+            TimeoutError: None came in time; the next call goes on waiting for it.
+            RuntimeError: Another greenlet is receiving.
+        """
+        if self._reader is not None:
+            raise RuntimeError("another greenlet is receiving from this WebSocket")
+        if self._stream is not None:
+            raise RuntimeError("the pieces of a message are being received from this WebSocket")
+        messages = self._messages
+        if not messages:
+            if self._size > self._limit:
+                self._refuse_size()
+            self._await(lambda: bool(messages), timeout)
+        message: str | bytes = messages.popleft()
+        self._taken(len(message))
+        if len(message) > self._limit:
+            self._refuse_size()
+        return message
+
+    def receive_json(self, timeout: float | None = None) -> Any:
+        """Return what the next message means as JSON; raises like `receive`, and ValueError."""
+        return json.loads(self.receive(timeout))
+
+    def receive_pieces(self, timeout: float | None = None) -> Iterator[Any]:
+        """Return an iterator of the next message's pieces, str or bytes, as they come.
+
+        A message that is received so may be longer than ``websocket_max_message_size``; the peer
+        sends no faster than the pieces are taken. What the iterator leaves is dropped.
+
+        Args:
+            timeout: Seconds to wait for each piece.
+
+        Raises:
+            ConnectionClosed: There are no more, as all below from the iterator.
+            TimeoutError: No piece came in time.
+            RuntimeError: Another greenlet is receiving.
+        """
+        if self._messages or self._stream is not None or self._reader is not None:
+            yield self.receive(timeout)
+            return
+        stream: deque[tuple[Any, bool]] = deque((piece, False) for piece in self._pieces)
+        self._queued += self._size + _OVERHEAD * len(stream)
+        self._size = 0
+        self._pieces.clear()
+        self._stream = stream
+        self._streaming = True
+        last = False
+        try:
+            while not last:
+                if not stream:
+                    self._await(lambda: bool(stream), timeout)
+                piece, last = stream.popleft()
+                self._taken(len(piece))
+                if piece or last:
+                    yield piece
+        finally:
+            self._dropping = self._streaming
+            self._streaming = False
+            self._stream = None
+            for piece, _ in stream:
+                self._taken(len(piece))
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Return an iterator of messages, which ends when the peer closes in good order."""
+        return self
+
+    def __next__(self) -> str | bytes:
+        """Return the next message.
+
+        Raises:
+            StopIteration: The WebSocket was closed in good order.
+            ClosedError: It was closed otherwise.
+        """
+        try:
+            return self.receive()
+        except ClosedOK:
+            raise StopIteration from None
+
+    # -- sending -----------------------------------------------------------------------------
+
+    def send(self, message: str | bytes | bytearray | memoryview) -> None:
+        """Send a message, str as text and the others as binary; blocks while the peer is slow.
+
+        Raises:
+            ConnectionClosed: It cannot be sent any more, or the peer read nothing for
+                ``write_timeout``.
+            TypeError: It is no message.
+            UnicodeEncodeError: The text holds lone surrogates, which UTF-8 does not have.
+        """
+        turn = self._turn
+        if turn is not None:
+            with turn:
+                self._send(self._writer.message(message))
+        else:
+            self._send(self._writer.message(message))
+
+    def send_json(self, value: Any) -> None:
+        """Send a value as JSON text; raises like `send`, and TypeError for what JSON cannot say."""
+        self.send(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+
+    def send_pieces(self, pieces: Iterable[str] | Iterable[bytes]) -> None:
+        """Send one message in fragments, as the iterable gives them; blocks like `send`.
+
+        Other greenlets' messages wait until it is whole.
+
+        Raises:
+            ConnectionClosed: As for `send`.
+            TypeError: Text and binary are mixed, or a piece is neither.
+        """
+        if isinstance(pieces, (str, bytes, bytearray, memoryview)):
+            raise TypeError("send_pieces takes an iterable of pieces; send() takes one message")
+        if self._turn is None:
+            self._turn = RLock()
+        with self._turn:
+            self._fragmenting = True
+            try:
+                self._send_fragments(iter(pieces))
+            finally:
+                self._fragmenting = False
+
+    def _send_fragments(self, pieces: Iterator[Any]) -> None:
+        held: Any = next(pieces, "")  # one is held back: the last fragment says that it is
+        first = True
+        try:
+            for piece in pieces:
+                if isinstance(piece, str) != isinstance(held, str):
+                    raise TypeError("the pieces of one message are all str, or all binary")
+                self._send(self._writer.fragment(held, first, False))
+                first = False
+                held = piece
+            self._send(self._writer.fragment(held, first, True))
+        except BaseException:
+            if not first:
+                # Half a message: whatever followed would be taken for more of it.
+                self._begin_close(INTERNAL_ERROR, "")
+            raise
+
+    def ping(self, timeout: float | None = None) -> float:
+        """Send a Ping, block until its answer comes, and return the seconds of the round trip.
+
+        The peer is pinged every ``websocket_ping_interval`` anyway.
+
+        Raises:
+            ConnectionClosed: As for `send`.
+            TimeoutError: No answer came in time.
+        """
+        if self._pings is None:
+            self._pings = {}
+        payload = len(self._pings).to_bytes(2, "big") + time.monotonic_ns().to_bytes(8, "big")
+        begin = time.monotonic()
+        pings = self._pings
+        pings[payload] = (getcurrent(), 0.0)
+        try:
+            self._send(encode_ping(payload))
+            # An answer to a later one answers this one too (RFC 6455 5.5.3).
+            self._wait(lambda: pings[payload][1] > 0 or self._over, timeout)
+            came = pings[payload][1]
+        finally:
+            del pings[payload]
+        if not came:
+            raise self._closed()
+        return came - begin
+
+    def close(self, code: int = NORMAL, reason: str = "") -> None:
+        """Close; blocks until the peer has agreed, ``websocket_close_timeout`` at most.
+
+        Nothing if it is closed already.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 7.4).
+            reason: Up to 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: The code must not be sent, or the reason is too long.
+        """
+        if not is_close_code(code):
+            raise ValueError(f"close code {code!r} may not be sent: 1000 to 1014 or 3000 to 4999")
+        if len(reason.encode()) > LONGEST_REASON:
+            raise ValueError(f"a reason of more than {LONGEST_REASON} bytes does not fit")
+        self._begin_close(code, reason)
+        self._await_close()
+
+    # -- state -------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Nothing can be sent any more: either side has closed, or the connection broke."""
+        return self._closing is not None or self._over
+
+    @property
+    def peer(self) -> str:
+        """The client's address and port, for people to read."""
+        return self._carrier.peer
+
+    # -- in greenlets ------------------------------------------------------------------------
+
+    def _await(self, come: Callable[[], bool], timeout: float | None) -> None:
+        """Block as the one that receives until something has come; raise at the end of all."""
+        if self._reader is not None:
+            raise RuntimeError("another greenlet is receiving from this WebSocket")
+        if self._queued == 0 and self._paused:
+            self._resume()
+        self._streak = 0
+        self._reader = getcurrent()
+        try:
+            if timeout is None:
+                while not come():
+                    self._check_end()
+                    _switch(self._hub)
+            else:
+                self._wait(lambda: come() or self._check_end(), timeout)
+        finally:
+            self._reader = None
+
+    def _check_end(self) -> bool:
+        """Raise if nothing more will come."""
+        # All that came before it has been received, and perhaps answered.
+        self._answer_end()
+        if self._over:
+            raise self._closed()
+        return False
+
+    def _wait(self, come: Callable[[], bool], timeout: float | None) -> None:
+        """Block until `come` is true, which the hub's switches to this greenlet make it ask."""
+        if timeout is None:
+            while not come():
+                _switch(self._hub)
+            return
+        deadline = time.monotonic() + timeout
+        timer = self._hub.loop.timer(max(timeout, 0))
+        timer.start(getcurrent().switch)
+        try:
+            while not come():
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f"nothing came in {timeout:g} seconds")
+                _switch(self._hub)
+        finally:
+            timer.stop()
+            timer.close()
+
+    def _taken(self, size: int) -> None:
+        self._queued -= size + _OVERHEAD
+        if self._paused and self._queued <= self._max_queue // 2:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._carrier.resume()
+
+    def _send(self, frame: bytes) -> None:
+        if self._closing is not None or self._over:
+            raise self._closed()
+        carrier = self._carrier
+        carrier.write(frame)
+        if carrier.unsent:
+            self._note_unsent()
+            if carrier.unsent > _HIGH_WATER:
+                self._await_room()
+                return
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._streak = 0
+            self._server.clock.pass_turn()
+
+    def _await_room(self) -> None:
+        """Block until the peer has taken what was sent."""
+        if self._writers is None:
+            self._writers = []
+        self._writers.append(getcurrent())
+        try:
+            while self._carrier.unsent > _HIGH_WATER and not self._over:
+                _switch(self._hub)
+        finally:
+            self._writers.remove(getcurrent())
+        if self._over:
+            raise self._closed()
+
+    def _begin_close(self, code: int, reason: str) -> None:
+        """Send a Close frame, if none was sent; anywhere."""
+        if self._closing is not None or self._over:
+            return
+        self._closing = (code, reason)
+        self._carrier.write(encode_close(code, reason))
+        timeout = self._server.config.websocket_close_timeout
+        if self._end is not None:
+            # That was the answer to the peer's, or its fault: nothing is left to wait for.
+            self._finish(*self._end)
+        elif not timeout:
+            self._finish(code, reason, False)
+        else:
+            if self._paused:
+                self._resume()  # the answer must be able to come
+            self._close_deadline = self._server.clock.after(timeout)
+            self._set_deadline()
+
+    def _answer_end(self) -> None:
+        """Answer the peer's Close frame, or its fault, if that was not done yet."""
+        if self._end is not None and self._closing is None:
+            code, reason, by_peer = self._end
+            self._begin_close(code, "" if by_peer else reason)
+
+    def _await_close(self) -> None:
+        """Block until it is over."""
+        if self._over:
+            return
+        if self._closers is None:
+            self._closers = []
+        self._closers.append(getcurrent())
+        try:
+            while not self._over:
+                _switch(self._hub)
+        finally:
+            self._closers.remove(getcurrent())
+
+    def _closed(self) -> ConnectionClosed:
+        """Return the error that says how it was closed."""
+        code, reason, by_peer = ABNORMAL, "", False
+        if self._closing is not None:
+            code, reason = self._closing
+        if self._end is not None:
+            code, reason, by_peer = self._end
+        if code == TOO_BIG and not by_peer:
+            return MessageTooBig(code, reason)
+        kind = ClosedOK if code in (NORMAL, GOING_AWAY, NO_CODE) else ClosedError
+        return kind(code, reason, by_peer)
+
+    # -- for the server: at the end of the handler -------------------------------------------
+
+    def leave(self, code: int) -> None:
+        """Close because the handler has ended."""
+        self._messages.clear()
+        self._begin_close(code, "")
+        self._await_close()
+
+    def cut(self, code: int) -> None:
+        """Close without waiting for the peer."""
+        self._begin_close(code, "")
+        self._finish(code, "", False)
+
+    def try_send(self, frame: bytes) -> bool:
+        """Send a frame unless it would have to wait; never blocks."""
+        if self.closed or self._fragmenting or self._carrier.unsent > _HIGH_WATER:
+            return False
+        self._carrier.write(frame)
+        if self._carrier.unsent:
+            self._note_unsent()
+        return True
+
+    # -- for the server: in the hub ----------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes; see `gserver.websocket.carrier.Receiver`."""
+        if self._end is not None:
+            return  # what comes behind a Close frame, or an error, is no matter
+        self._alive = True
+        frames = self._frames
+        frames.feed(data)
+        try:
+            while (event := frames.next()) is not None:
+                kind, payload, last = event
+                if kind <= BINARY:
+                    self._take_piece(payload, last)
+                elif kind == PING:
+                    self._answer(payload)
+                elif kind == CLOSE:
+                    self._take_close(*payload)
+                    break
+                else:
+                    self._take_pong(payload)
+        except Broken as exc:
+            self._break(exc)
+        # Not before: a greenlet that was woken for each message would be switched to for each.
+        if self._reader is None:
+            if self._queued + self._size > self._max_queue and self._closing is None:
+                self._paused = True
+                self._carrier.pause()
+        elif self._messages or self._stream or self._end is not None:
+            self._wake(self._reader)
+
+    def _take_piece(self, payload: Any, last: bool) -> None:
+        if self._dropping:
+            self._dropping = not last
+            return
+        if self._closing is not None:
+            return
+        size = len(payload)
+        if self._streaming and self._stream is not None:
+            self._stream.append((payload, last))
+            self._queued += size + _OVERHEAD
+            self._streaming = not last
+            return
+        if last and not self._pieces:
+            self._messages.append(payload)
+            self._queued += size + _OVERHEAD
+            return
+        self._size += size
+        if self._size > self._limit and self._reader is not None:
+            # Only who receives it whole is not to have it: till then it may be wanted in pieces.
+            raise Broken(TOO_BIG, "a message is too long")
+        if payload or not self._pieces:
+            self._pieces.append(payload)
+        if last:
+            self._messages.append(type(payload)().join(self._pieces))
+            self._queued += self._size + _OVERHEAD
+            self._pieces.clear()
+            self._size = 0
+        elif len(self._pieces) > _PIECES:
+            self._pieces[:] = [type(payload)().join(self._pieces)]
+
+    def _answer(self, payload: bytes) -> None:
+        """Answer a Ping; only the last one, if the peer does not read (RFC 6455 5.5.3)."""
+        if self._closing is not None:
+            return
+        if self._carrier.unsent > _HIGH_WATER:
+            self._pong = payload
+        else:
+            self._carrier.write(encode_pong(payload))
+
+    def _take_pong(self, payload: bytes) -> None:
+        if not self._pings or payload not in self._pings:
+            return
+        now = time.monotonic()
+        for sent in list(self._pings):
+            who, came = self._pings[sent]
+            if not came:
+                self._pings[sent] = (who, now)
+                self._wake(who)
+            if sent == payload:
+                break
+
+    def _refuse_size(self) -> None:
+        """Close because the next message is too long, and raise."""
+        self._messages.clear()
+        self._break(Broken(TOO_BIG, "a message is too long"))
+        raise self._closed()
+
+    def _take_close(self, code: int, reason: str) -> None:
+        self._take_end(code, reason, True)
+
+    def _break(self, broken: Broken) -> None:
+        """Close for what the peer did wrong, behind what it did right."""
+        logger.info("%s: WebSocket: %d %s", self.peer, broken.code, broken.reason)
+        self._take_end(broken.code, broken.reason, False)
+
+    def _take_end(self, code: int, reason: str, by_peer: bool) -> None:
+        """End: at once, or when the handler has received what came before."""
+        if self._closing is not None:
+            self._finish(*self._closing, False)
+            return
+        self._end = (code, reason, by_peer)
+        if self._messages or self._stream:
+            clock = self._server.clock
+            self._close_deadline = clock.after(self._server.config.websocket_close_timeout)
+            self._set_deadline()
+        else:
+            self._answer_end()
+
+    def receive_eof(self) -> None:
+        """End, with or without a Close frame."""
+        if self._end is not None:
+            self._finish(*self._end)
+        elif self._closing is not None:
+            self._finish(*self._closing, False)
+        else:
+            self._finish(ABNORMAL, "the peer left without closing", True)
+
+    lost = receive_eof
+
+    def drained(self) -> None:
+        """Go on sending."""
+        self._write_deadline = _NEVER
+        self._unsent = 0
+        if self._pong is not None and self._closing is None:
+            payload, self._pong = self._pong, None
+            self._carrier.write(encode_pong(payload))
+        for writer in list(self._writers or ()):
+            self._wake(writer)
+
+    def drain(self) -> None:
+        """Close because the server stops."""
+        self._begin_close(GOING_AWAY, "")
+
+    def expire(self) -> None:
+        """Act on whichever deadline has passed."""
+        now = self._server.clock.now
+        if now > self._close_deadline:
+            self._close_deadline = _NEVER
+            if self._closing is None:
+                self._answer_end()  # the handler does not receive; the peer has waited enough
+            else:
+                self._finish(*self._closing, False)
+        if now > self._write_deadline:
+            self._expire_write()
+        if now > self._pong_deadline or now > self._next_ping:
+            self._expire_ping(now)
+        self._set_deadline()
+
+    def _expire_write(self) -> None:
+        unsent = self._carrier.unsent
+        self._write_deadline = _NEVER
+        if unsent >= self._unsent > 0:
+            self._give_up("the peer does not read")
+        elif unsent:
+            self._note_unsent()
+
+    def _expire_ping(self, now: float) -> None:
+        if now > self._pong_deadline:
+            self._pong_deadline = _NEVER
+            # What is not read cannot be told from what does not come.
+            if not self._alive and not self._paused:
+                self._give_up("the peer does not answer pings")
+        if now > self._next_ping:
+            options = self._server.config
+            clock = self._server.clock
+            self._next_ping = clock.after(options.websocket_ping_interval)
+            if self._closing is None and not self._carrier.unsent:
+                if self._pong_deadline == _NEVER:
+                    self._alive = False
+                    self._pong_deadline = clock.after(options.websocket_ping_timeout)
+                self._carrier.write(encode_ping(b""))
+
+    def _note_unsent(self) -> None:
+        """See that the peer reads on."""
+        if self._write_deadline == _NEVER:
+            self._unsent = self._carrier.unsent
+            clock = self._server.clock
+            self._write_deadline = clock.after(self._server.config.write_timeout)
+            self._set_deadline()
+
+    def _give_up(self, why: str) -> None:
+        logger.info("%s: WebSocket: %s", self.peer, why)
+        self._carrier.abort()
+        if not self._over:
+            self._finish(ABNORMAL, why, False)
+
+    def _set_deadline(self) -> None:
+        self.deadline = min(
+            self._close_deadline, self._write_deadline, self._next_ping, self._pong_deadline
+        )
+
+    def _finish(self, code: int, reason: str, by_peer: bool) -> None:
+        """Be closed, and tell everybody who waits; anywhere."""
+        if self._over:
+            return
+        self._over = True
+        self._end = (code, reason, by_peer)
+        self.close_code, self.close_reason = code, reason
+        self._server.clock.watched.discard(self)
+        self._carrier.finish()
+        waiting = [self._reader, *(self._writers or ()), *(self._closers or ())]
+        waiting += [who for who, came in (self._pings or {}).values() if not came]
+        for who in waiting:
+            if who is not None and who is not getcurrent():
+                # In a turn of its own: this may be another greenlet's.
+                self._hub.loop.run_callback(self._wake, who)
+
+    def _wake(self, who: Any) -> None:
+        """Switch to a greenlet that waits in one of the loops above; in the hub."""
+        if not who.dead:
+            who.switch()
