@@ -2,8 +2,9 @@
 """recv and send for non-blocking sockets, called as they are.
 
 A socket object parses its arguments, gives up the GIL and takes it back, and makes room for as
-much as might come: for a system call that never waits that is a twelfth of the instructions of a small request
-over HTTP/1.1. The GIL is kept here; a packet holds it no longer than the kernel takes to copy it.
+much as might come: for a system call that never waits that is a twelfth of the instructions of a
+small request over HTTP/1.1. The GIL is kept here; a packet holds it no longer than the kernel takes
+to copy it.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -18,7 +19,7 @@ cdef extern from "<sys/socket.h>" nogil:
 # What is no longer than this is received here and copied: a small object is cheaper to make than
 # a large one to shorten. The GIL keeps it for one call at a time.
 cdef enum:
-    SHARED = 16384
+    SHARED = 32768
 cdef char shared[SHARED]
 
 

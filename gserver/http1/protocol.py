@@ -144,7 +144,6 @@ class Http1:
 
     def open_tunnel(self) -> Tunnel:
         """Leave the connection to what the request was upgraded to."""
-        # Both are let go: what idles for hours should not hold what the request needed.
         early = self._parser.unused + self.early
         self.stream = None
         self.early = b""

@@ -321,6 +321,8 @@ class Http1Stream(Stream):
             raise Disconnected
         self.status = "101 Switching Protocols"
         tunnel = self._protocol.open_tunnel()
+        # What idles for hours should not hold what its request needed.
+        self._protocol = self._parser = None  # type: ignore[assignment]
         tunnel.write(b"".join([_SWITCHING, *fields, connection.clock.head_end]))
         return tunnel
 

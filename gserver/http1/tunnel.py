@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from gserver.websocket.carrier import Receiver
 
 # Bytes that are received at once: few while messages are small, for the room costs time.
-_PACKET: Final = 16384
-_BULK: Final = 65536
-_SMALL: Final = 4096
+_PACKET: Final = 32768
+_BULK: Final = 131072
+# So many packets that would have fitted into the smaller room end the use of the larger.
+_SMALL_IN_A_ROW: Final = 8
 
 
 class Tunnel:
@@ -30,6 +31,17 @@ class Tunnel:
 
     idle = False
 
+    __slots__ = (
+        "_connection",
+        "_early",
+        "_finishing",
+        "_paused",
+        "_receiver",
+        "_size",
+        "_small",
+        "_waiting",
+    )
+
     def __init__(self, connection: Transport, early: bytes) -> None:
         self._connection = connection
         self._early = early
@@ -38,6 +50,7 @@ class Tunnel:
         self._receiver: Receiver | None = None
         self._paused = False
         self._finishing = False
+        self._small = 0
         connection.protocol = self
         connection.deadline = NEVER
         connection.packet = _PACKET
@@ -110,12 +123,14 @@ class Tunnel:
 
     def receive_data(self, data: bytes) -> None:
         """Hand on what came."""
-        size = len(data)
         connection = self._connection
-        if size >= _PACKET:
+        if len(data) >= _PACKET:
             connection.packet = _BULK
-        elif size < _SMALL:
-            connection.packet = _PACKET
+            self._small = 0
+        elif connection.packet != _PACKET:
+            self._small += 1
+            if self._small == _SMALL_IN_A_ROW:
+                connection.packet = _PACKET
         if self._finishing:
             return
         if self._receiver is None:

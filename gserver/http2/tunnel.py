@@ -31,6 +31,20 @@ class Http2Tunnel:
         id: The stream's number.
     """
 
+    __slots__ = (
+        "_chunks",
+        "_ended",
+        "_engine",
+        "_finishing",
+        "_paused",
+        "_protocol",
+        "_receiver",
+        "_stream",
+        "_told",
+        "_widened",
+        "id",
+    )
+
     def __init__(self, stream: Http2Stream, protocol: Http2) -> None:
         self.id = stream.id
         self._stream = stream

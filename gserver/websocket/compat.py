@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from gserver.websocket.offer import Offer
     from gserver.websocket.websocket import WebSocket
 
-_OPCODE_TEXT = 1
-
 
 class GeventWebSocket:
     """A WebSocket that is accepted on first use; see `gserver.websocket.WebSocket` for the rest.
@@ -30,8 +28,10 @@ class GeventWebSocket:
         version: Its Sec-WebSocket-Version field.
     """
 
-    OPCODE_TEXT = _OPCODE_TEXT
+    OPCODE_TEXT = 1
     OPCODE_BINARY = 2
+
+    __slots__ = ("_ended", "_offer", "environ", "origin", "path", "protocol", "version")
 
     def __init__(self, offer: Offer, environ: dict[str, Any]) -> None:
         self._offer = offer

@@ -45,6 +45,21 @@ class Offer:
         request: The request, into whose environ the offer is put.
     """
 
+    __slots__ = (
+        "_code",
+        "_confirmed",
+        "_cut",
+        "_environ",
+        "_handler",
+        "_headers",
+        "_request",
+        "_server",
+        "_socket",
+        "_subprotocol",
+        "_token",
+        "websocket",
+    )
+
     def __init__(self, server: Server, request: Upgradable) -> None:
         self._server = server
         self._request: Upgradable | None = request
@@ -53,7 +68,7 @@ class Offer:
         self._subprotocol: str | None = None
         self._token = ""
         self._confirmed = False  # the response has come back
-        self._headers: Headers = []
+        self._headers: Headers = []  # that came with it
         self._socket: RawSocket | None = None
         self._code = NORMAL  # to close with
         self._cut = False

@@ -36,6 +36,8 @@ _OWN: Final = frozenset({"connection", "upgrade", "content-length", "transfer-en
 class LazySocket:
     """Opens the `RawSocket` when something of it is used."""
 
+    __slots__ = ("_offer",)
+
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
 

@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 import greenlet
@@ -74,6 +74,49 @@ class WebSocket:
         close_reason: The words that came with it.
     """
 
+    # An idle one should be small: what most never need is made when it is, and users may add to it.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_alive",
+        "_carrier",
+        "_close_deadline",
+        "_closers",
+        "_closing",
+        "_dropping",
+        "_end",
+        "_fragmenting",
+        "_frames",
+        "_hub",
+        "_limit",
+        "_max_queue",
+        "_messages",
+        "_next_ping",
+        "_over",
+        "_paused",
+        "_pieces",
+        "_pings",
+        "_pong",
+        "_pong_deadline",
+        "_queued",
+        "_reader",
+        "_server",
+        "_size",
+        "_streak",
+        "_stream",
+        "_streaming",
+        "_turn",
+        "_unsent",
+        "_write_deadline",
+        "_writer",
+        "_writers",
+        "close_code",
+        "close_reason",
+        "deadline",
+        "environ",
+        "subprotocol",
+    )
+
     def __init__(
         self,
         server: Server,
@@ -92,13 +135,12 @@ class WebSocket:
         self._hub = server.hub
         self._carrier = carrier
         self._frames = FrameReader(options.websocket_max_frame_size, deflate)
-        self._deflate = deflate
         self._writer = FrameWriter(deflate)
         self._limit = options.websocket_max_message_size
         self._max_queue = options.websocket_max_queue
 
         # What came and was not received.
-        self._messages: deque[Any] = deque()
+        self._messages: list[Any] = []
         self._pieces: list[Any] = []  # of the message that is coming
         self._queued = self._size = 0  # of the messages, of the pieces
         self._stream: deque[tuple[Any, bool]] | None = None  # its pieces, if somebody wants them
@@ -156,8 +198,8 @@ class WebSocket:
         if not messages:
             if self._size > self._limit:
                 self._refuse_size()
-            self._await(lambda: bool(messages), timeout)
-        message: str | bytes = messages.popleft()
+            self._await(messages, timeout)
+        message: str | bytes = messages.pop(0)
         self._taken(len(message))
         if len(message) > self._limit:
             self._refuse_size()
@@ -194,7 +236,7 @@ class WebSocket:
         try:
             while not last:
                 if not stream:
-                    self._await(lambda: bool(stream), timeout)
+                    self._await(stream, timeout)
                 piece, last = stream.popleft()
                 self._taken(len(piece))
                 if piece or last:
@@ -340,8 +382,8 @@ class WebSocket:
 
     # -- in greenlets ------------------------------------------------------------------------
 
-    def _await(self, come: Callable[[], bool], timeout: float | None) -> None:
-        """Block as the one that receives until something has come; raise at the end of all."""
+    def _await(self, come: Collection[Any], timeout: float | None) -> None:
+        """Block as the one that receives until `come` holds something; raise at the end of all."""
         if self._reader is not None:
             raise RuntimeError("another greenlet is receiving from this WebSocket")
         if self._queued == 0 and self._paused:
@@ -350,11 +392,11 @@ class WebSocket:
         self._reader = getcurrent()
         try:
             if timeout is None:
-                while not come():
+                while not come:
                     self._check_end()
                     _switch(self._hub)
             else:
-                self._wait(lambda: come() or self._check_end(), timeout)
+                self._wait(lambda: bool(come) or self._check_end(), timeout)
         finally:
             self._reader = None
 
