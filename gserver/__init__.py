@@ -33,7 +33,7 @@ _MODULES = {"Config": "gserver.config", "Server": "gserver.server", "Worker": "g
 
 if os.environ.get("GSERVER_PURE"):
     # Have the compiled modules' Python files imported instead: to measure coverage, to debug.
-    for folder in ("", "http1", "http2"):
+    for folder in ("", "http1", "http2", "websocket"):
         path = os.path.join(__path__[0], folder).rstrip(os.sep)
         sys.path_importer_cache[path] = FileFinder(
             path, (SourceFileLoader, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES)

@@ -17,9 +17,10 @@ cdef class Handler:
     cdef list _parked
     cdef set _greenlets
     cdef public object run
+    cdef object _own_run
 
     cpdef dispatch(self, Stream stream)
-    @cython.locals(parked=list, stream=Stream)
+    @cython.locals(parked=list, stream=Stream, wrapped=bint)
     cpdef _work(self)
     cdef Stream _park(self)
     @cython.locals(body=object)

@@ -59,7 +59,8 @@ class Handler:
         self._request_timeout = request_timeout
         self._parked: list[greenlet.greenlet] = []
         self._greenlets: set[greenlet.greenlet] = set()
-        self.run: Callable[[Stream], None] = self._run_timed if request_timeout else self._run
+        self._own_run = self._run  # one object, to be known again
+        self.run: Callable[[Stream], None] = self._run_timed if request_timeout else self._own_run
 
     @property
     def active(self) -> int:
@@ -89,12 +90,16 @@ class Handler:
         me = greenlet.getcurrent()
         parked = self._parked
         run = self.run
+        wrapped = run is not self._own_run
         try:
             while True:
                 stream = self._park()
                 me.gr_context = None
                 try:
-                    run(stream)
+                    if wrapped:
+                        run(stream)
+                    else:
+                        self._run(stream)  # compiled code calls it the short way
                 except BaseException:  # a defect of ours costs this exchange only
                     logger.exception("error in the server")
                     stream.abort()

@@ -2,6 +2,8 @@
 
 cimport cython
 
+from gserver.websocket.offer cimport Offer
+
 
 @cython.final
 cdef class Exchange:
@@ -43,7 +45,7 @@ cdef class Stream:
     cdef public list trailers
     cdef public object never_indexed
     cdef readonly object fields_known
-    cdef public object offer
+    cdef public Offer offer
 
     @cython.locals(
         exchange=Exchange, hints=EarlyHints, trailers=SendTrailers, content=AssociatedContent

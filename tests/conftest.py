@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +20,10 @@ import gevent
 import pytest
 
 from clients import RawClient
-from exchange import ENGINES, PEERS, Peer
+from exchange import ENGINES, PEERS, Http1Peer, Peer
 from gserver.config import Config
 from gserver.server import Server
+from websocket_client import Carrier
 
 ROOT = Path(__file__).parent.parent
 
@@ -153,6 +155,28 @@ def peer(request: pytest.FixtureRequest, serve: Serve) -> Iterator[StartPeer]:
             return running
 
         yield start
+
+
+StartCarrier = Callable[..., Carrier]
+
+
+@pytest.fixture(params=PEERS)
+def carrier(request: pytest.FixtureRequest, serve: Serve) -> Iterator[StartCarrier]:
+    """Return a function like `serve`'s that returns a `Carrier`; the test runs on each protocol."""
+    with ExitStack() as stack:
+
+        def start(handler: Callable[..., Any], **options: Any) -> Carrier:
+            running = open_carrier(request.param, partial(serve, handler, **options))
+            stack.callback(running.close)
+            return running
+
+        yield start
+
+
+def open_carrier(protocol: str, start: Callable[..., ServerThread]) -> Carrier:
+    """Return a carrier for one of `PEERS`, on a server that is started with what that needs."""
+    kind, needed = PEERS[protocol]
+    return Carrier(start(**needed), http2=kind is not Http1Peer)
 
 
 class ServerProcess:

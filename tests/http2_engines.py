@@ -43,6 +43,7 @@ SETTINGS: Final = Settings(
     encoder_table_size=4096,
     max_header_list_size=4096,
     max_continuations=4,
+    connect_protocol=True,
 )
 
 GET: Final = [

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """What an HTTP/1.1 connection carries after its upgrade (RFC 9110 7.8): a WebSocket's bytes.
 
 Takes the place of the protocol on the connection; see `gserver.websocket.carrier.Carrier`. What a
@@ -31,21 +32,10 @@ class Tunnel:
 
     idle = False
 
-    __slots__ = (
-        "_connection",
-        "_early",
-        "_finishing",
-        "_paused",
-        "_receiver",
-        "_size",
-        "_small",
-        "_waiting",
-    )
-
     def __init__(self, connection: Transport, early: bytes) -> None:
         self._connection = connection
         self._early = early
-        self._waiting: list[bytes] = []  # behind what the connection has not sent
+        self._waiting: list[bytes] | None = None  # behind what the connection has not sent
         self._size = 0  # of them
         self._receiver: Receiver | None = None
         self._paused = False
@@ -83,6 +73,8 @@ class Tunnel:
         if self._finishing or connection.closed:
             return
         if connection.blocked:
+            if self._waiting is None:
+                self._waiting = []
             self._waiting.append(data)
             self._size += len(data)
         else:
@@ -147,9 +139,9 @@ class Tunnel:
 
     def resume_sending(self) -> None:
         """Send what waits."""
-        while self._waiting and not self._connection.blocked:
+        if self._waiting:
             data = b"".join(self._waiting)
-            self._waiting.clear()
+            self._waiting = None
             self._size = 0
             self._connection.offer(data)
         if self._connection.blocked or self._connection.closed:

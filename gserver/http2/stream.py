@@ -334,6 +334,9 @@ class Http2Stream(Stream):
         assert fields is not None
         kinds = self.kinds
         status = self.status
+        if self._tunnel is not None and status[0] == "2":
+            # To a CONNECT that would mean: accepted, and content would be frames (RFC 9113 8.5).
+            self.status = status = "501 Not Implemented"
         fields[0] = _STATUSES.get(status) or _status_field(status)
         if kinds & BODYLESS:
             if kinds & CONTENT_LENGTH and status.startswith("204"):

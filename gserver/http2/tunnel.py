@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """What an extended CONNECT carries (RFC 8441): the bytes of a WebSocket, as content of one stream.
 
 Stands in for the stream in the connection's table from the beginning, because the content is never
@@ -30,20 +31,6 @@ class Http2Tunnel:
     Attributes:
         id: The stream's number.
     """
-
-    __slots__ = (
-        "_chunks",
-        "_ended",
-        "_engine",
-        "_finishing",
-        "_paused",
-        "_protocol",
-        "_receiver",
-        "_stream",
-        "_told",
-        "_widened",
-        "id",
-    )
 
     def __init__(self, stream: Http2Stream, protocol: Http2) -> None:
         self.id = stream.id

@@ -83,20 +83,6 @@ class FrameReader:
     # What wsproto asks of who calls an extension.
     client = False
 
-    __slots__ = (
-        "_at",
-        "_begun",
-        "_between",
-        "_control",
-        "_data",
-        "_deflate",
-        "_first",
-        "_key",
-        "_left",
-        "_limit",
-        "_messages",
-    )
-
     def __init__(self, limit: int, deflate: Deflate | None) -> None:
         self._limit = limit
         self._deflate = deflate
@@ -294,8 +280,6 @@ class FrameWriter:
     """
 
     client = False
-
-    __slots__ = ("_deflate",)
 
     def __init__(self, deflate: Deflate | None) -> None:
         self._deflate = deflate

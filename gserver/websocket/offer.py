@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """Offer: the chance to make a WebSocket of one request, taken once or not at all.
 
 An application takes it by `gserver.api.accept`, by using ``environ["wsgi.websocket"]``, by speaking
@@ -44,21 +45,6 @@ class Offer:
         server: What WebSockets of this server share.
         request: The request, into whose environ the offer is put.
     """
-
-    __slots__ = (
-        "_code",
-        "_confirmed",
-        "_cut",
-        "_environ",
-        "_handler",
-        "_headers",
-        "_request",
-        "_server",
-        "_socket",
-        "_subprotocol",
-        "_token",
-        "websocket",
-    )
 
     def __init__(self, server: Server, request: Upgradable) -> None:
         self._server = server
@@ -153,6 +139,7 @@ class Offer:
             )
         self._headers = [header for header in headers if header[0].lower() not in _NOT_SWITCHING]
         self._confirmed = True
+        self._token = ""
 
     def fail(self, exc: BaseException) -> bool:
         """Note what the application raised; False if the client can still be answered."""

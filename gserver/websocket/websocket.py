@@ -74,49 +74,6 @@ class WebSocket:
         close_reason: The words that came with it.
     """
 
-    # An idle one should be small: what most never need is made when it is, and users may add to it.
-    __slots__ = (
-        "__dict__",
-        "__weakref__",
-        "_alive",
-        "_carrier",
-        "_close_deadline",
-        "_closers",
-        "_closing",
-        "_dropping",
-        "_end",
-        "_fragmenting",
-        "_frames",
-        "_hub",
-        "_limit",
-        "_max_queue",
-        "_messages",
-        "_next_ping",
-        "_over",
-        "_paused",
-        "_pieces",
-        "_pings",
-        "_pong",
-        "_pong_deadline",
-        "_queued",
-        "_reader",
-        "_server",
-        "_size",
-        "_streak",
-        "_stream",
-        "_streaming",
-        "_turn",
-        "_unsent",
-        "_write_deadline",
-        "_writer",
-        "_writers",
-        "close_code",
-        "close_reason",
-        "deadline",
-        "environ",
-        "subprotocol",
-    )
-
     def __init__(
         self,
         server: Server,
@@ -391,14 +348,16 @@ class WebSocket:
         self._streak = 0
         self._reader = getcurrent()
         try:
-            if timeout is None:
-                while not come:
-                    self._check_end()
-                    _switch(self._hub)
-            else:
-                self._wait(lambda: bool(come) or self._check_end(), timeout)
+            if timeout is not None:
+                self._await_until(come, timeout)
+            while not come:
+                self._check_end()
+                _switch(self._hub)
         finally:
             self._reader = None
+
+    def _await_until(self, come: Collection[Any], timeout: float) -> None:
+        self._wait(lambda: bool(come) or self._check_end(), timeout)
 
     def _check_end(self) -> bool:
         """Raise if nothing more will come."""
