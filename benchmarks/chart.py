@@ -1,4 +1,4 @@
-"""Draws processor time per request as an SVG bar chart.
+"""Draws processor time per request, or per message, as an SVG bar chart.
 
 The chart brings its own background, so that it can be read on a light page and on a dark one; where
 the viewer tells which of the two it prefers, it follows.
@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from textwrap import shorten
 from xml.sax.saxutils import escape
 
-from report import number
+from apps import MIB
+from report import CHARTS, number
 from results import Results, Spread
-from scenarios import PER_REQUEST, Requests, Scenario
+from scenarios import Messages, Requests, Scenario
 from servers import Server
 
 WIDTH = 760
@@ -63,11 +64,12 @@ STYLE = """\
 
 def draw(results: Results, protocol: str) -> str:
     """Return a protocol's chart: for each scenario of small requests a bar for each server."""
-    panels = [scenario for scenario in results.of(protocol) if isinstance(scenario, Requests)]
+    panels = [scenario for scenario in results.of(protocol) if _is_small(scenario)]
+    work = CHARTS[protocol].work
     limit, cut = _limit(results, panels)
     scale = (WIDTH - LABELS - VALUES - MARGIN) / limit
     legend = f"Median of {results.rounds} rounds; line: lowest to highest."
-    what = f"CPU microseconds per {protocol} request, one core; less is better"
+    what = f"CPU microseconds per {protocol} {work}, one core; less is better"
     height = HEAD
     bars: list[str] = []
     for scenario in panels:
@@ -78,7 +80,7 @@ def draw(results: Results, protocol: str) -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
         f' width="{WIDTH}" height="{height}" role="img" aria-labelledby="title">',
-        f'  <title id="title">Processor time per {protocol} request of several servers</title>',
+        f'  <title id="title">Processor time per {protocol} {work} of several servers</title>',
         STYLE,
         f'  <rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>',
         _text(MARGIN, 36, "title", what),
@@ -88,12 +90,19 @@ def draw(results: Results, protocol: str) -> str:
     return "\n".join([*lines, *bars, "</svg>", ""])
 
 
+def _is_small(scenario: Scenario) -> bool:
+    """Tell whether a scenario fits on the scale of the others."""
+    if isinstance(scenario, Messages):
+        return scenario.size < MIB
+    return isinstance(scenario, Requests)
+
+
 def _where(results: Results) -> str:
     machine = results.machine
     return f"{machine['processor']}; {machine['python']}; {machine['date'].split()[0]}"
 
 
-def _limit(results: Results, panels: list[Requests]) -> tuple[float, bool]:
+def _limit(results: Results, panels: list[Scenario]) -> tuple[float, bool]:
     """Return the figure of a bar of full length, and whether there are higher ones.
 
     All panels have the same scale, so that they can be compared.
@@ -115,7 +124,7 @@ def _panel(
         y = top + PANEL_HEAD + index * PITCH
         yield _text(LABELS - 10, y + BAR - 3, "name", server.title, anchor="end")
         cell = results.cell(scenario.key, server.key)
-        if spread := cell.spread(PER_REQUEST):
+        if spread := results.leading(scenario, server):
             yield from _bar(server, spread, y, scale)
         else:
             reason = shorten("; ".join(cell.notes()), MAX_REASON)

@@ -1,12 +1,15 @@
-"""A client of HTTP/2 in as few words as the benchmarks need: requests without content."""
+"""A client of HTTP/2 in as few words as the benchmarks need.
+
+It makes requests without content, and opens WebSockets that wait (RFC 8441).
+"""
 
 from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from struct import pack, unpack
+from struct import iter_unpack, pack, unpack
 
 import hpack
 
@@ -19,6 +22,11 @@ PADDED = 0x8
 PRIORITY = 0x20
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+ENABLE_CONNECT_PROTOCOL = 0x8
+MESSAGE = b"\x81\x85" + bytes(4) + b"hello"
+"""A text frame; its mask changes nothing."""
+
+ECHO = b"\x81\x05hello"
 HEAD_BYTES = 9
 RECEIVE_BYTES = 1 << 16
 
@@ -41,6 +49,8 @@ class Client:
         self.peer = peer
         self._answers: dict[int, Answer] = {}
         self._waiting: set[int] = set()
+        self._websockets: set[int] = set()
+        self._settings: dict[int, int] = {}
         self._next_stream = 1
         self._received = b""
         self._block = b""
@@ -53,10 +63,7 @@ class Client:
         scheme = "https" if isinstance(self.peer, ssl.SSLSocket) else "http"
         fields = [(":method", "GET"), (":scheme", scheme), (":authority", "127.0.0.1")]
         fields += [(":path", "/"), *((name.lower(), it) for name, it in (headers or {}).items())]
-        block = self._encoder.encode(fields)
-        self.peer.sendall(_frame(HEADERS, END_STREAM | END_HEADERS, self._next_stream, block))
-        self._waiting.add(self._next_stream)
-        self._next_stream += 2
+        self._waiting.add(self._open(fields, END_STREAM))
 
     def answers(self) -> list[Answer]:
         """Return the answers to all that was asked since the last time.
@@ -65,15 +72,37 @@ class Client:
             Failed: One is not 200, or the server reset a stream or closed the connection.
         """
         while self._waiting:
-            data = self.peer.recv(RECEIVE_BYTES)
-            if not data:
-                raise Failed("the connection closed within a response")
-            self._take(data)
+            self._receive()
         answers, self._answers = list(self._answers.values()), {}
         for answer in answers:
             if answer.status != "200":
                 raise Failed(f"answered {answer.status} with {len(answer.body)} bytes")
         return answers
+
+    def open_websockets(self, count: int) -> None:
+        """Open WebSockets, each on a stream of its own, and have a message echoed on each.
+
+        Raises:
+            Failed: The server does not offer that, or it did something else.
+        """
+        while not self._settings:
+            self._receive()
+        if not self._settings.get(ENABLE_CONNECT_PROTOCOL):
+            raise Failed("does not offer WebSockets over HTTP/2")
+        fields = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http")]
+        fields += [(":authority", "127.0.0.1"), (":path", "/echo"), ("sec-websocket-version", "13")]
+        streams = [self._open(fields) for _ in range(count)]
+        self._websockets.update(streams)
+        while not all(stream in self._answers for stream in streams):
+            self._receive()
+        opened = [self._answers[stream] for stream in streams]
+        if refused := [answer.status for answer in opened if answer.status != "200"]:
+            raise Failed(f"answered {refused[0]} instead of opening a WebSocket")
+        self.peer.sendall(b"".join(_frame(DATA, 0, stream, MESSAGE) for stream in streams))
+        while any(len(answer.body) < len(ECHO) for answer in opened):
+            self._receive()
+        if wrong := [answer.body for answer in opened if answer.body != ECHO]:
+            raise Failed(f"answered a message with {wrong[0]!r}")
 
     def has_ended(self) -> bool:
         """Tell whether the server has closed or is about to; read what it sent meanwhile."""
@@ -86,6 +115,20 @@ class Client:
         except (OSError, Failed):
             return True
         return True
+
+    def _open(self, fields: Sequence[tuple[str, str]], flags: int = 0) -> int:
+        """Send HEADERS on the next stream, and return that."""
+        stream = self._next_stream
+        block = self._encoder.encode(fields)
+        self.peer.sendall(_frame(HEADERS, flags | END_HEADERS, stream, block))
+        self._next_stream += 2
+        return stream
+
+    def _receive(self) -> None:
+        data = self.peer.recv(RECEIVE_BYTES)
+        if not data:
+            raise Failed("the connection closed within a response")
+        self._take(data)
 
     def _take(self, data: bytes) -> None:
         self._received += data
@@ -105,11 +148,15 @@ class Client:
         elif kind in (HEADERS, CONTINUATION):
             self._fields(flags, stream, payload[5:] if flags & PRIORITY else payload)
         elif kind in (SETTINGS, PING) and not flags & ACK:
+            if kind == SETTINGS:
+                self._settings |= dict(iter_unpack(">HL", payload))
             self.peer.sendall(_frame(kind, ACK, 0, payload if kind == PING else b""))
         elif kind in (RST_STREAM, GOAWAY):
             raise Failed(f"{'stream reset' if kind == RST_STREAM else 'GOAWAY'}: {payload!r}")
         if kind in (DATA, HEADERS) and flags & END_STREAM:
             self._waiting.discard(stream)
+            if stream in self._websockets:
+                raise Failed("a WebSocket ended")
 
     def _fields(self, flags: int, stream: int, block: bytes) -> None:
         self._block += block

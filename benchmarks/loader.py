@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from apps import TRANSFER
 from errors import Failed
 from http2 import Client
+from servers import STREAMS
 
 TIMEOUT_SECONDS = 30.0
 BATCH = 250
@@ -89,6 +90,24 @@ def idle_http2_connections(port: int, count: int) -> Iterator[Sequence[Client]]:
         yield clients
         if closed := sum(client.has_ended() for client in clients):
             raise Failed(f"{closed} of {count} idle connections were closed")
+
+
+@contextmanager
+def idle_websocket_streams(port: int, count: int) -> Iterator[Sequence[Client]]:
+    """Hold WebSockets open over HTTP/2, many on each connection, with one message echoed on each.
+
+    Raises:
+        Failed: At the end, some connections or WebSockets were found closed by the server.
+    """
+    with ExitStack() as stack:
+        clients: list[Client] = []
+        for before in range(0, count, STREAMS):
+            client = Client(stack.enter_context(connect(port)))
+            client.open_websockets(min(STREAMS, count - before))
+            clients.append(client)
+        yield clients
+        if closed := sum(client.has_ended() for client in clients):
+            raise Failed(f"on {closed} of {len(clients)} connections something was closed")
 
 
 def connect(port: int) -> socket.socket:

@@ -7,9 +7,22 @@ from dataclasses import dataclass
 
 from results import Results, Spread
 from scenarios import Scenario
-from servers import HTTP1, HTTP2
+from servers import HTTP1, HTTP2, WEBSOCKET
 
-CHARTS = {HTTP1: "cpu-per-request.svg", HTTP2: "cpu-per-request-http2.svg"}
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A protocol's chart: the file, and what its bars tell the processor time of."""
+
+    file: str
+    work: str = "request"
+
+
+CHARTS = {
+    HTTP1: Chart("cpu-per-request.svg"),
+    HTTP2: Chart("cpu-per-request-http2.svg"),
+    WEBSOCKET: Chart("cpu-per-message-websocket.svg", "message"),
+}
 HEAD = """\
 .. Written by benchmarks/run.py (make bench): changes here would be lost.
 
@@ -17,15 +30,15 @@ Benchmark results
 =================
 
 What is measured, how and why is told in ``benchmarks/README.rst``. In short: server and load have
-one core each, and what counts is how much processor time the server's processes use for a request.
-Less is better in every table, but for the columns per second. The servers differ in what they do
-for a request and in what they are made for; such a figure tells one thing about each, not which to
-choose.
+one core each, and what counts is how much processor time the server's processes use for a request
+or a message. Less is better in every table, but for the columns per second. The servers differ in
+what they do for it and in what they are made for; such a figure tells one thing about each, not
+which to choose.
 
 """
 IMAGE = """\
 .. image:: {chart}
-   :alt: Processor time for a request over {protocol}, a bar for each server and scenario
+   :alt: Processor time for a {work} over {protocol}, a bar for each server and scenario
 """
 NONE = "-"
 OURS, NGHTTP2, H2 = "gserver", "gserver-nghttp2", "gserver-h2"
@@ -70,6 +83,15 @@ AIMS = (
     Aim("h2-upload", "1.00", peer="granian", server=NGHTTP2),
     Aim("h2-idle", "24", server=NGHTTP2),
     Aim("h2-sleep", "16", server=NGHTTP2),
+    Aim("ws-echo-32", peer="websockets"),
+    Aim("ws-echo-32", peer="uvicorn"),
+    Aim("ws-echo-32", peer="granian-rsgi"),
+    Aim("ws-echo-16k", best_peer=True),
+    Aim("ws-echo-1m", best_peer=True),
+    Aim("ws-connect", best_peer=True),
+    Aim("ws-idle", best_peer=True),
+    Aim("ws-broadcast", best_peer=True),
+    Aim("ws-h2-idle"),
 )
 
 
@@ -89,7 +111,8 @@ def _sections(results: Results, none: str, charts: bool = False) -> Iterator[str
     for protocol in results.protocols():
         yield _heading(protocol, "-")
         if charts:
-            yield IMAGE.format(chart=CHARTS[protocol], protocol=protocol)
+            chart = CHARTS[protocol]
+            yield IMAGE.format(chart=chart.file, work=chart.work, protocol=protocol)
         yield from _section(results, results.of(protocol), none)
     yield _heading("Where and with what", "-")
     yield _table([("what", "which"), *results.machine.items(), *results.versions.items()], none)

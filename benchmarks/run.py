@@ -23,6 +23,7 @@ import certificate
 import chart
 import machine
 import report
+import wsload
 from errors import Failed
 from process import ROOT, Cores, serve
 from results import Results
@@ -114,6 +115,7 @@ def _run(options: argparse.Namespace) -> Results:
     for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
         if not shutil.which(tool):
             raise Failed(f"needs {tool}, a load generator (Debian: apt install {package})")
+    wsload.build()
     cores = machine.choose_cores()
     machine.raise_file_limit(OPEN_CONNECTIONS + SPARE_FILES)
     os.sched_setaffinity(0, {cores.load})
@@ -173,7 +175,7 @@ def _write(results: Results) -> None:
     files = {RESULTS: json.dumps(results.as_json(), indent=2) + "\n"}
     files[PAGES / "results.rst"] = report.document(results)
     for protocol in results.protocols():
-        files[PAGES / report.CHARTS[protocol]] = chart.draw(results, protocol)
+        files[PAGES / report.CHARTS[protocol].file] = chart.draw(results, protocol)
     PAGES.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         path.write_text(content)

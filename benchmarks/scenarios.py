@@ -22,6 +22,7 @@ import apps
 import h2load
 import loader
 import wrk
+import wsload
 from errors import Failed
 from http2 import Client
 from load import Load, Outcome
@@ -33,6 +34,9 @@ SETTLE_SECONDS = 0.5
 TIMEOUT_SECONDS = 10.0
 IDLE_CONNECTIONS = 5_000
 IDLE_HTTP2_CONNECTIONS = 1_000
+WEBSOCKETS = 5_000
+"""How many wait, or are told what is broadcast."""
+
 OPEN_CONNECTIONS = 10_000
 
 PER_REQUEST = "CPU us/request"
@@ -235,6 +239,68 @@ class BusyAmongIdle(Scenario):
         return self.sample((cpu_among, cpu_alone, cpu_among / cpu_alone), errors)
 
 
+@dataclass(frozen=True, slots=True)
+class WebSockets(Scenario):
+    """WebSockets, as much as the server stands of what wsload does in a mode."""
+
+    application: str = field(default="websockets", init=False)
+    connections: int = wrk.CONNECTIONS
+    size: int = 32
+    binary: bool = False
+    mode: ClassVar[str]
+    path: ClassVar = "/echo"
+
+    def measure(self, server: Running, seconds: int) -> Sample:
+        """Return CPU time for each, and how many per second; wsload checks what comes."""
+        options = {"path": self.path, "connections": self.connections, "size": self.size}
+        if self.binary:
+            options["binary"] = True
+        with wsload.connect(self.mode, server.port, **options) as client:
+            # So that applications have taken note of the last connections too.
+            time.sleep(SETTLE_SECONDS)
+            client.run(WARM_UP_SECONDS)
+            before = server.cpu_seconds()
+            outcome = client.run(seconds)
+            cpu = (server.cpu_seconds() - before) * 1e6 / outcome.requests
+        return self.sample((cpu, outcome.per_second))
+
+
+@dataclass(frozen=True, slots=True)
+class Messages(WebSockets):
+    """Messages that come back, one under way on each WebSocket."""
+
+    mode: ClassVar = "echo"
+    figures: ClassVar = ("CPU us/message", "messages/s")
+
+
+@dataclass(frozen=True, slots=True)
+class Handshakes(WebSockets):
+    """Connections that are opened, have a message echoed, and are closed."""
+
+    mode: ClassVar = "connect"
+    figures: ClassVar = ("CPU us/connection", "connections/s")
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast(WebSockets):
+    """A message from one that goes to all, the next as soon as it has come everywhere."""
+
+    mode: ClassVar = "broadcast"
+    path: ClassVar = "/broadcast"
+    figures: ClassVar = ("CPU us/delivery", "deliveries/s")
+
+
+@dataclass(frozen=True, slots=True)
+class IdleStreams(IdleMemory):
+    """What a WebSocket over HTTP/2 keeps occupied while it waits."""
+
+    figures: ClassVar = ("KiB/WebSocket",)
+
+    def suits(self, server: Server) -> bool:
+        """Tell whether a server can take part: of these, only ours can."""
+        return server.ours and IdleMemory.suits(self, server)
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     Requests("hello", "hello", "hello", apps.HELLO),
     Requests(
@@ -273,6 +339,21 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     WaitingStreams(
         "h2-sleep", f"waiting stream, one of {STREAMS} of a connection", "sleep", wire=Wire.H2C
+    ),
+    Messages("ws-echo-32", "32 bytes echoed", wire=Wire.WS),
+    Messages("ws-echo-16k", "16 KiB echoed", size=16 << 10, wire=Wire.WS),
+    Messages("ws-echo-1m", "1 MiB echoed", connections=8, size=apps.MIB, binary=True, wire=Wire.WS),
+    Handshakes("ws-connect", "open, one message, close", wire=Wire.WS),
+    IdleMemory(
+        *("ws-idle", f"idle WebSocket, one of {WEBSOCKETS:,}", "websockets"),
+        *(WEBSOCKETS, wsload.idle_websockets),
+        wire=Wire.WS,
+    ),
+    Broadcast("ws-broadcast", f"32 bytes to {WEBSOCKETS:,}", connections=WEBSOCKETS, wire=Wire.WS),
+    IdleStreams(
+        *("ws-h2-idle", f"idle WebSocket over HTTP/2, one of {WEBSOCKETS:,}", "websockets"),
+        *(WEBSOCKETS, loader.idle_websocket_streams),
+        wire=Wire.WS,
     ),
 )
 

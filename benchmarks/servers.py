@@ -16,6 +16,7 @@ from pathlib import Path
 import apps
 
 LAUNCH = str(Path(__file__).with_name("launch.py"))
+LAUNCH_WEBSOCKETS = str(Path(__file__).with_name("websockets_servers.py"))
 KEEP_ALIVE = "75"
 """Seconds; to open 10,000 connections and to measure takes less than half of it."""
 
@@ -24,22 +25,26 @@ BACKLOG = "2048"
 """What gunicorn and uvicorn have; the load generators connect in bursts of a few hundred."""
 
 STREAMS = 100
-"""How many streams of one connection wait at once in the scenario ``h2-sleep``."""
+"""How many streams of one connection are open at once in ``h2-sleep`` and ``ws-h2-idle``."""
 
-HTTP1, HTTP2 = "HTTP/1.1", "HTTP/2"
+HTTP1, HTTP2, WEBSOCKET = "HTTP/1.1", "HTTP/2", "WebSocket"
 
 
 class Wire(Enum):
-    """How requests travel: a protocol, in cleartext (HTTP/2 by prior knowledge) or over TLS."""
+    """How requests travel: a protocol, in cleartext (HTTP/2 by prior knowledge) or over TLS.
+
+    WebSockets, in cleartext, stand beside them: what travels there is messages.
+    """
 
     HTTP = HTTP1, False
     HTTPS = HTTP1, True
     H2C = HTTP2, False
     H2 = HTTP2, True
+    WS = WEBSOCKET, False
 
     @property
     def protocol(self) -> str:
-        """`HTTP1` or `HTTP2`."""
+        """`HTTP1`, `HTTP2` or `WEBSOCKET`."""
         return self.value[0]
 
     @property
@@ -95,9 +100,12 @@ def _tls(launch: Launch, certificate_option: str, key_option: str) -> list[str]:
 
 
 def _gserver(launch: Launch, *options: str) -> list[str]:
+    application = f"benchmarks.apps:{launch.application}"
+    if launch.protocol == WEBSOCKET:
+        application = "benchmarks.websockets_gserver:application"
     return _module(
         "gserver",
-        *(f"benchmarks.apps:{launch.application}", "--bind", f"127.0.0.1:{launch.port}"),
+        *(application, "--bind", f"127.0.0.1:{launch.port}"),
         *_tls(launch, "--certfile", "--keyfile"),
         *options,
     )
@@ -148,18 +156,35 @@ def _granian(launch: Launch) -> list[str]:
     )
 
 
+def _granian_rsgi(launch: Launch) -> list[str]:
+    # Its own interface; ASGI costs it about the same.
+    return _module(
+        "granian",
+        *("--interface", "rsgi", "--host", "127.0.0.1", "--port", str(launch.port)),
+        *("--workers", "1", "--http", "1"),
+        *("--backlog", CONNECTIONS, "--backpressure", CONNECTIONS),
+        "benchmarks.websockets_apps:rsgi",
+    )
+
+
 def _bjoern(launch: Launch) -> list[str]:
     return [sys.executable, LAUNCH, "bjoern", launch.application, str(launch.port)]
 
 
 def _uvicorn(launch: Launch) -> list[str]:
+    application = f"benchmarks.apps:asgi_{launch.application}"
+    websockets = ["--ws", "none"]
+    if launch.protocol == WEBSOCKET:
+        application = "benchmarks.websockets_apps:asgi"
+        # The default where websockets is installed; the log would tell of each connection.
+        websockets = ["--ws", "websockets-sansio", "--log-level", "warning"]
     return _module(
         "uvicorn",
-        *("--loop", "uvloop", "--http", "httptools", "--ws", "none", "--lifespan", "off"),
+        *("--loop", "uvloop", "--http", "httptools", *websockets, "--lifespan", "off"),
         *("--host", "127.0.0.1", "--port", str(launch.port)),
         *("--timeout-keep-alive", KEEP_ALIVE, "--no-access-log"),
         *_tls(launch, "--ssl-certfile", "--ssl-keyfile"),
-        f"benchmarks.apps:asgi_{launch.application}",
+        application,
     )
 
 
@@ -184,6 +209,18 @@ def _nghttpd(launch: Launch) -> list[str]:
     ]
 
 
+def _websockets(launch: Launch) -> list[str]:
+    return [sys.executable, LAUNCH_WEBSOCKETS, "websockets", str(launch.port)]
+
+
+def _picows(launch: Launch) -> list[str]:
+    return [sys.executable, LAUNCH_WEBSOCKETS, "picows", str(launch.port)]
+
+
+def _gevent_websocket(launch: Launch) -> list[str]:
+    return [sys.executable, LAUNCH_WEBSOCKETS, "gevent-websocket", str(launch.port)]
+
+
 FILES = {
     "hello": apps.HELLO,
     "page": apps.PAGE,
@@ -193,15 +230,20 @@ FILES = {
 
 BOTH = (Wire.HTTP, Wire.HTTPS, Wire.H2C, Wire.H2)
 HTTP2_ONLY = (Wire.H2C, Wire.H2)
-OURS = ("gserver", "gevent", "greenlet", "httptools", "h2")
+HTTP1_AND_WEBSOCKET = (Wire.HTTP, Wire.HTTPS, Wire.WS)
+WEBSOCKET_ONLY = (Wire.WS,)
+OURS = ("gserver", "gevent", "greenlet", "httptools", "h2", "wsproto")
 
 SERVERS = (
-    Server("gserver", "gserver", OURS, _gserver, ours=True),
+    Server("gserver", "gserver", OURS, _gserver, HTTP1_AND_WEBSOCKET, ours=True),
     Server("gserver-nghttp2", "gserver (nghttp2)", OURS, _gserver_nghttp2, HTTP2_ONLY, ours=True),
     Server("gserver-h2", "gserver (h2)", OURS, _gserver_h2, HTTP2_ONLY, ours=True),
     Server("bjoern", "bjoern", ("bjoern",), _bjoern, (Wire.HTTP,)),
     Server("granian", "granian (WSGI)", ("granian",), _granian, BOTH),
-    Server("uvicorn", "uvicorn (ASGI)", ("uvicorn", "uvloop", "httptools"), _uvicorn),
+    Server(
+        *("uvicorn", "uvicorn (ASGI)", ("uvicorn", "uvloop", "httptools", "websockets"), _uvicorn),
+        HTTP1_AND_WEBSOCKET,
+    ),
     # The default executor of asyncio has too few threads for the application that sleeps.
     Server(
         *("hypercorn", "hypercorn (WSGI)", ("hypercorn", "uvloop", "h2"), _hypercorn, HTTP2_ONLY),
@@ -214,4 +256,11 @@ SERVERS = (
     ),
     Server("pywsgi", "gevent.pywsgi", ("gevent",), _pywsgi),
     Server("nghttpd", "nghttpd (files)", (), _nghttpd, HTTP2_ONLY, without=("sleep",)),
+    Server("granian-rsgi", "granian (RSGI)", ("granian",), _granian_rsgi, WEBSOCKET_ONLY),
+    Server("websockets", "websockets", ("websockets", "uvloop"), _websockets, WEBSOCKET_ONLY),
+    Server("picows", "picows", ("picows", "aiofastnet", "uvloop"), _picows, WEBSOCKET_ONLY),
+    Server(
+        *("gevent-websocket", "gevent-websocket", ("gevent-websocket", "wsaccel", "gevent")),
+        *(_gevent_websocket, WEBSOCKET_ONLY),
+    ),
 )

@@ -30,11 +30,16 @@ MODULES = [
     "gserver.http1.parser",
     "gserver.http1.stream",
     "gserver.http1.protocol",
+    "gserver.http1.tunnel",
     "gserver.http2.defence",
     "gserver.http2.request",
     "gserver.http2.stream",
     "gserver.http2.protocol",
+    "gserver.http2.tunnel",
     "gserver.request",
+    "gserver.websocket.frames",
+    "gserver.websocket.offer",
+    "gserver.websocket.websocket",
 ]
 PURE = bool(os.environ.get("GSERVER_PURE"))
 

@@ -26,6 +26,9 @@ SAMPLES: dict[str, Any] = {
     "http2_engine": "h2",
     "http2_max_frame_size": 20000,
     "log_level": "debug",
+    "websocket": False,
+    "websocket_compression": False,
+    "websocket_max_frame_size": 20000,
 }
 BY_TYPE: dict[type, Any] = {int: 7, float: 2.5, str: "x y", bool: True}
 # An option that makes no sense without another.

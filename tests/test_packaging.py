@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINKS = {"api": "gserver/api", "websocket": "gserver/websocket"}
 STEM = f"gserver-{gserver.__version__}"
 BINDING = "gserver.http2.nghttp2"
-COMPILED = {*MODULES, "gserver.syscalls"}
+COMPILED = {*MODULES, "gserver.syscalls", "gserver.websocket.masking"}
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
 OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation")
 
@@ -148,7 +148,7 @@ def test_the_sdist_holds_what_is_compiled_and_nothing_that_was(built: Built) -> 
         "gserver/http2/libnghttp2.pxd",
         *(f"{name.replace('.', '/')}.pxd" for name in MODULES),
     }
-    for binding in ("gserver/http2/nghttp2", "gserver/syscalls"):
+    for binding in ("gserver/http2/nghttp2", "gserver/syscalls", "gserver/websocket/masking"):
         assert {f"{binding}.pyx", f"{binding}.pyi"} <= sources
     assert [name for name in sources if name.endswith((".c", ".so"))] == []
 

@@ -10,15 +10,21 @@ import pytest
 import gserver.api.errors
 from gserver.api import (
     BodyTimeout,
+    ClosedError,
+    ClosedOK,
     ConfigError,
+    ConnectionClosed,
     Disconnected,
     GServerError,
+    HandshakeError,
     LocalProtocolError,
+    MessageTooBig,
     NotSupported,
     ProtocolError,
     RemoteProtocolError,
     RequestTimeout,
     RequestTooLarge,
+    WebSocketError,
 )
 
 BASES: list[tuple[type[BaseException], tuple[type[BaseException], ...]]] = [
@@ -31,6 +37,12 @@ BASES: list[tuple[type[BaseException], tuple[type[BaseException], ...]]] = [
     (RemoteProtocolError, (ProtocolError,)),
     (RequestTooLarge, (RemoteProtocolError,)),
     (BodyTimeout, (RemoteProtocolError, TimeoutError, OSError)),
+    (WebSocketError, (GServerError, ConnectionError)),
+    (HandshakeError, (WebSocketError,)),
+    (ConnectionClosed, (WebSocketError,)),
+    (ClosedOK, (ConnectionClosed,)),
+    (ClosedError, (ConnectionClosed,)),
+    (MessageTooBig, (ClosedError,)),
     (RequestTimeout, (BaseException,)),
 ]
 

@@ -1328,9 +1328,12 @@ MALFORMED: dict[str, list[tuple[str, str]]] = {
     # 8.5
     "CONNECT with scheme and path": _pseudo(method="CONNECT"),
     "CONNECT without authority": [(":method", "CONNECT")],
-    # RFC 8441 3: extended CONNECT needs to be announced
-    "protocol of an extended CONNECT": [*_pseudo(method="CONNECT"), (":protocol", "websocket")],
+    # RFC 8441 4
     "protocol without CONNECT": [*GET, (":protocol", "websocket")],
+    "extended CONNECT without a path": [
+        *_pseudo(method="CONNECT", path=None),
+        (":protocol", "websocket"),
+    ],
 }
 
 

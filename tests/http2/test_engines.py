@@ -51,7 +51,7 @@ def test_settings_are_announced(make: MakeEngine) -> None:
     }
     # HEADER_TABLE_SIZE may be left out where it is what RFC 9113 6.5.2 takes for granted.
     assert announced.pop(1, 4096) == 4096
-    assert announced == {3: 20, 4: 65535, 5: 16384, 6: 4096, 9: 1}
+    assert announced == {3: 20, 4: 65535, 5: 16384, 6: 4096, 8: 1, 9: 1}
     assert [(frame.kind, frame.stream, frame.number) for frame in others] == [
         (8, 0, SETTINGS.connection_window_size - DEFAULT_WINDOW)
     ]
