@@ -15,6 +15,7 @@ cdef class Http1:
     cdef Limits _limits
     cdef RequestParser _parser
     cdef bint _awaited
+    cdef bint _draining
     cdef Py_ssize_t _requests
 
     @cython.locals(parser=RequestParser, request=dict, stream=Http1Stream, connection=Transport)

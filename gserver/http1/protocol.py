@@ -48,6 +48,7 @@ class Http1:
         self.stream: Http1Stream | None = None
         self.early = b""
         self._awaited = False  # part of a head has come
+        self._draining = False
         self._requests = 0
 
     def receive_data(self, data: bytes) -> None:
@@ -104,6 +105,7 @@ class Http1:
 
     def drain(self) -> None:
         """Make the exchange that is going on the last one."""
+        self._draining = True
         if self.stream is not None:
             self.stream.close_after()
 
@@ -147,7 +149,7 @@ class Http1:
         early = self._parser.unused + self.early
         self.stream = None
         self.early = b""
-        return Tunnel(self.connection, early)
+        return Tunnel(self.connection, early, self._draining)
 
     def _receive_early(self, data: bytes) -> None:
         if not self.connection.closed:

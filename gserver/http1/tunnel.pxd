@@ -9,6 +9,7 @@ cdef class Tunnel:
     cdef list _waiting
     cdef Py_ssize_t _size
     cdef object _receiver
+    cdef bint _draining
     cdef bint _paused
     cdef bint _finishing
     cdef int _small

@@ -28,16 +28,18 @@ class Tunnel:
     Args:
         connection: Whose protocol it becomes.
         early: What the client has sent already.
+        draining: The server stops.
     """
 
     idle = False
 
-    def __init__(self, connection: Transport, early: bytes) -> None:
+    def __init__(self, connection: Transport, early: bytes, draining: bool) -> None:
         self._connection = connection
         self._early = early
         self._waiting: list[bytes] | None = None  # behind what the connection has not sent
         self._size = 0  # of them
         self._receiver: Receiver | None = None
+        self._draining = draining
         self._paused = False
         self._finishing = False
         self._small = 0
@@ -66,6 +68,8 @@ class Tunnel:
             self._connection.defer(self._receive_early)
         else:
             self._connection.resume_reading()
+        if self._draining:
+            self._connection.defer(receiver.drain)
 
     def write(self, data: bytes) -> None:
         """Send bytes behind what was written before."""

@@ -22,7 +22,7 @@ cdef class Http2:
     cdef Defence _defence
     cdef Py_ssize_t _requests
     cdef bint _scheduled
-    cdef bint _draining
+    cdef readonly bint draining
     cdef bint _leaving
     cdef bint _broken
 

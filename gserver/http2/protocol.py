@@ -58,6 +58,7 @@ class Http2:
         engine: Speaks HTTP/2.
         streams: The exchanges whose handlers have not finished, by the stream's number.
         window: How far ahead a client may send on a stream that is read.
+        draining: The server stops, or has had enough of this connection.
     """
 
     def __init__(self, connection: Transport, limits: Limits) -> None:
@@ -85,7 +86,7 @@ class Http2:
         self._unread: dict[int, int] = {}
         self._requests = 0
         self._scheduled = False
-        self._draining = self._leaving = self._broken = False
+        self.draining = self._leaving = self._broken = False
         connection.packet = _PACKET
 
     # -- what the connection calls -----------------------------------------------------------
@@ -112,15 +113,15 @@ class Http2:
         if self.connection.blocked:
             logger.info("%s: the client does not read", self.connection.peer)
             self.connection.abort()
-        elif self._draining and not self._leaving:
+        elif self.draining and not self._leaving:
             self._leave()
         else:
             self._give_up(ErrorCode.NO_ERROR)
 
     def drain(self) -> None:
         """Finish the streams that the client has begun or is beginning (RFC 9113 6.8)."""
-        if not self._draining:
-            self._draining = True
+        if not self.draining:
+            self.draining = True
             self.engine.announce_shutdown()
             self.engine.ping()
             self.connection.deadline = self.connection.clock.after(_GOODBYE)
@@ -140,7 +141,7 @@ class Http2:
     @property
     def idle(self) -> bool:
         """Nothing goes on; a connection that takes its leave closes by itself."""
-        return not (self.streams or self.engine.active or self._draining)
+        return not (self.streams or self.engine.active or self.draining)
 
     # -- what the streams call ---------------------------------------------------------------
 
@@ -181,7 +182,7 @@ class Http2:
         RFC 9113 8.1 lets a server stop it at once, by RST_STREAM(NO_ERROR); but a client in the
         middle of its upload may take that for a failure, and lose the response (curl 7.88 does).
         """
-        if self._draining:
+        if self.draining:
             self.engine.discard(number)
         else:
             self._unread[number] = self.connection.config.limit_unread_body
@@ -366,12 +367,12 @@ class Http2:
         elif self._leaving:
             # A WINDOW_UPDATE that meets a closed socket would cost the client what it has not read.
             connection.linger()
-        elif not self._draining and connection.deadline == NEVER:
+        elif not self.draining and connection.deadline == NEVER:
             connection.deadline = connection.clock.now + self._limits.keepalive
 
     def _leave(self) -> None:
         """Take no more streams, and close when those that there are have finished."""
-        if self._draining and not self._leaving:
+        if self.draining and not self._leaving:
             self._leaving = True
             self.connection.deadline = NEVER
             self.engine.go_away(ErrorCode.NO_ERROR)

@@ -60,6 +60,8 @@ class Http2Tunnel:
         """Say who is told of what comes."""
         self._receiver = receiver
         self._protocol.connection.defer(self.wake_reader)
+        if self._protocol.draining:
+            self._protocol.connection.defer(receiver.drain)
 
     def write(self, data: bytes) -> None:
         """Send bytes behind what was written before."""

@@ -73,6 +73,7 @@ class RawSocket:
         self.socket = socket.socket(fileno=theirs.detach())
         self._head = b""  # what the library has written of its answer
         self._inbound = b""  # what the library has not taken
+        self._unsent = 0  # at the last look
         self._eof = False  # the client sends no more
         self._ended = False
         self._waiting: Any = None
@@ -103,8 +104,14 @@ class RawSocket:
                 self._carrier.write(data)
                 if self._carrier.unsent > _HIGH_WATER:
                     self._readable.stop()
-                    self.deadline = self._server.clock.after(self._server.config.write_timeout)
+                    self._watch_unsent()
                     return
+
+    def _watch_unsent(self) -> None:
+        """See that the client takes some of what was sent; nothing is added meanwhile."""
+        assert self._carrier is not None
+        self._unsent = self._carrier.unsent
+        self.deadline = self._server.clock.after(self._server.config.write_timeout)
 
     def _take_head(self, data: bytes) -> bytes:
         """Take the library's answer to the handshake; return what comes behind it."""
@@ -186,10 +193,14 @@ class RawSocket:
 
     def expire(self) -> None:
         """Cut off a client that does not read."""
-        logger.info("a client does not read what a WebSocket library sends")
-        if self._carrier is not None:
+        self.deadline = float("inf")
+        assert self._carrier is not None
+        if 0 < self._carrier.unsent < self._unsent:
+            self._watch_unsent()
+        elif self._carrier.unsent:
+            logger.info("%s: the client does not read", self._carrier.peer)
             self._carrier.abort()
-        self._end()
+            self._end()
 
     # -- the end -----------------------------------------------------------------------------
 

@@ -38,7 +38,8 @@ cdef class WebSocket:
     cdef object _turn
     cdef bint _fragmenting
     cdef Py_ssize_t _streak
-    cdef Py_ssize_t _unsent
+    cdef Py_ssize_t _written
+    cdef Py_ssize_t _taken_off
     cdef double _write_deadline
     cdef object _pong
     cdef tuple _end
@@ -55,10 +56,11 @@ cdef class WebSocket:
     cpdef receive(self, object timeout=*)
     cpdef send(self, object message)
     cdef _send(self, bytes frame)
+    @cython.locals(unsent=Py_ssize_t)
+    cdef Py_ssize_t _write(self, bytes frame) except -1
     cdef _await(self, object come, object timeout)
     cdef _taken(self, Py_ssize_t size)
     cdef _take_piece(self, object payload, bint last)
     @cython.locals(frames=FrameReader, kind=int)
     cpdef receive_data(self, bytes data)
     cpdef bint try_send(self, bytes frame)
-    cpdef _wake(self, object who)

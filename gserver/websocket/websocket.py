@@ -109,7 +109,8 @@ class WebSocket:
         self._writers: list[Any] | None = None  # greenlets that wait until the peer reads
         self._turn: RLock | None = None  # once somebody has sent fragments
         self._fragmenting = False
-        self._streak = self._unsent = 0
+        self._streak = 0
+        self._written = self._taken_off = 0  # bytes, in all; at the last look
         self._write_deadline = _NEVER
         self._pong: bytes | None = None
 
@@ -397,17 +398,22 @@ class WebSocket:
     def _send(self, frame: bytes) -> None:
         if self._closing is not None or self._over:
             raise self._closed()
-        carrier = self._carrier
-        carrier.write(frame)
-        if carrier.unsent:
-            self._note_unsent()
-            if carrier.unsent > _HIGH_WATER:
-                self._await_room()
-                return
+        if self._write(frame) > _HIGH_WATER:
+            self._await_room()
+            return
         self._streak += 1
         if self._streak > _STREAK:
             self._streak = 0
             self._server.clock.pass_turn()
+
+    def _write(self, frame: bytes) -> int:
+        """Write a frame, and return how much the peer has to take before it is through."""
+        self._written += len(frame)
+        self._carrier.write(frame)
+        unsent = self._carrier.unsent
+        if unsent and self._write_deadline == _NEVER:
+            self._watch_unsent(unsent)
+        return unsent
 
     def _await_room(self) -> None:
         """Block until the peer has taken what was sent."""
@@ -427,7 +433,7 @@ class WebSocket:
         if self._closing is not None or self._over:
             return
         self._closing = (code, reason)
-        self._carrier.write(encode_close(code, reason))
+        self._write(encode_close(code, reason))
         timeout = self._server.config.websocket_close_timeout
         if self._end is not None:
             # That was the answer to the peer's, or its fault: nothing is left to wait for.
@@ -488,9 +494,7 @@ class WebSocket:
         """Send a frame unless it would have to wait; never blocks."""
         if self.closed or self._fragmenting or self._carrier.unsent > _HIGH_WATER:
             return False
-        self._carrier.write(frame)
-        if self._carrier.unsent:
-            self._note_unsent()
+        self._write(frame)
         return True
 
     # -- for the server: in the hub ----------------------------------------------------------
@@ -522,7 +526,7 @@ class WebSocket:
                 self._paused = True
                 self._carrier.pause()
         elif self._messages or self._stream or self._end is not None:
-            self._wake(self._reader)
+            self._reader.switch()
 
     def _take_piece(self, payload: Any, last: bool) -> None:
         if self._dropping:
@@ -561,7 +565,7 @@ class WebSocket:
         if self._carrier.unsent > _HIGH_WATER:
             self._pong = payload
         else:
-            self._carrier.write(encode_pong(payload))
+            self._write(encode_pong(payload))
 
     def _take_pong(self, payload: bytes) -> None:
         if not self._pings or payload not in self._pings:
@@ -616,10 +620,9 @@ class WebSocket:
     def drained(self) -> None:
         """Go on sending."""
         self._write_deadline = _NEVER
-        self._unsent = 0
         if self._pong is not None and self._closing is None:
             payload, self._pong = self._pong, None
-            self._carrier.write(encode_pong(payload))
+            self._write(encode_pong(payload))
         for writer in list(self._writers or ()):
             self._wake(writer)
 
@@ -645,10 +648,10 @@ class WebSocket:
     def _expire_write(self) -> None:
         unsent = self._carrier.unsent
         self._write_deadline = _NEVER
-        if unsent >= self._unsent > 0:
+        if unsent and self._written - unsent <= self._taken_off:
             self._give_up("the peer does not read")
         elif unsent:
-            self._note_unsent()
+            self._watch_unsent(unsent)
 
     def _expire_ping(self, now: float) -> None:
         if now > self._pong_deadline:
@@ -664,15 +667,13 @@ class WebSocket:
                 if self._pong_deadline == _NEVER:
                     self._alive = False
                     self._pong_deadline = clock.after(options.websocket_ping_timeout)
-                self._carrier.write(encode_ping(b""))
+                self._write(encode_ping(b""))
 
-    def _note_unsent(self) -> None:
-        """See that the peer reads on."""
-        if self._write_deadline == _NEVER:
-            self._unsent = self._carrier.unsent
-            clock = self._server.clock
-            self._write_deadline = clock.after(self._server.config.write_timeout)
-            self._set_deadline()
+    def _watch_unsent(self, unsent: int) -> None:
+        """See that the peer takes some of it in time."""
+        self._taken_off = self._written - unsent
+        self._write_deadline = self._server.clock.after(self._server.config.write_timeout)
+        self._set_deadline()
 
     def _give_up(self, why: str) -> None:
         logger.info("%s: WebSocket: %s", self.peer, why)
@@ -702,6 +703,11 @@ class WebSocket:
                 self._hub.loop.run_callback(self._wake, who)
 
     def _wake(self, who: Any) -> None:
-        """Switch to a greenlet that waits in one of the loops above; in the hub."""
-        if not who.dead:
+        """Switch to a greenlet if it still waits in one of the loops above; in the hub."""
+        if (
+            who is self._reader
+            or (self._writers and who in self._writers)
+            or (self._closers and who in self._closers)
+            or (self._pings and any(who is one for one, _ in self._pings.values()))
+        ):
             who.switch()
