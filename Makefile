@@ -10,6 +10,8 @@ APP ?= examples.hello:app
 HTTP_PORT ?= 8000
 HTTPS_PORT ?= 8443
 PYTEST_ARGS ?=
+# Files of tests that run at once. More than a few disturb those that watch the time.
+TEST_PROCESSES ?= 2
 BENCH_ARGS ?=
 
 # For the binding to libnghttp2: without them h2 speaks HTTP/2.
@@ -18,6 +20,7 @@ TEST_PACKAGES := chromium curl nghttp2-client nodejs openssl redis-server
 BENCH_PACKAGES := build-essential libev-dev nghttp2-client nghttp2-server openssl python3-dev wrk
 
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 CERTIFICATE := build/tls/localhost.crt
 KEY := build/tls/localhost.key
@@ -55,9 +58,9 @@ serve: $(VENV)/.installed ## Run an example over HTTP and HTTPS on 127.0.0.1
 # Twice: as users run it, and with all of it as Python, which is what coverage can see. Attackers
 # and other people's clients find out nothing the second time, but take as long.
 test: $(VENV)/.compiled debian-packages ## Run the tests, compiled and pure, and report their coverage
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 	@$(BIN)/coverage erase
-	@GSERVER_PURE=1 $(BIN)/coverage run $(BIN)/pytest --ignore tests/attack --ignore tests/interop $(PYTEST_ARGS)
+	@GSERVER_PURE=1 $(BIN)/coverage run $(PYTEST) --ignore tests/attack --ignore tests/interop $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -97,7 +97,7 @@ def basic(user: bytes) -> dict[str, Any]:
         ("M", "1234"),
         ("D", "1234567"),
         ("L", "1.234568"),
-        ("p", f"<{os.getpid()}>"),
+        pytest.param("p", f"<{os.getpid()}>", id="p"),
         ("{x-forwarded-for}i", "198.51.100.1"),
         ("{X-Forwarded-For}i", "198.51.100.1"),
         ("{content-type}i", "text/plain"),

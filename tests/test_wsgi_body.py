@@ -154,7 +154,7 @@ def test_blocks_that_are_not_bytes_break_a_response_that_has_begun(
     assert (answer.status, answer.body, answer.complete) == (200, b"begun", False)
 
 
-@pytest.mark.parametrize("body", [None, "text", b"bytes", 65, object()], ids=repr)
+@pytest.mark.parametrize("body", [None, "text", b"bytes", 65, object()], ids=type)
 def test_bodies_that_are_no_iterables_of_bytes_are_the_applications_error(
     peer: StartPeer, body: Any
 ) -> None:

@@ -173,7 +173,7 @@ def test_a_plain_application_stays_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("adapter", [lite, lighten])
-@pytest.mark.parametrize("thing", ["name", None, 1, {}, [hello_wsgi]], ids=repr)
+@pytest.mark.parametrize("thing", ["name", None, 1, {}, [hello_wsgi]], ids=type)
 def test_what_cannot_be_called_is_refused(adapter: Any, thing: Any) -> None:
     with pytest.raises(TypeError, match="takes"):
         adapter(thing)
