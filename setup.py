@@ -31,6 +31,7 @@ MODULES = [
     "gserver.http2.tunnel",
     "gserver.websocket.frames",
     "gserver.websocket.offer",
+    "gserver.websocket.session",
     "gserver.websocket.websocket",
 ]
 

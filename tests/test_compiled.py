@@ -39,6 +39,7 @@ MODULES = [
     "gserver.request",
     "gserver.websocket.frames",
     "gserver.websocket.offer",
+    "gserver.websocket.session",
     "gserver.websocket.websocket",
 ]
 PURE = bool(os.environ.get("GSERVER_PURE"))

@@ -22,7 +22,8 @@ from gserver.websocket.carrier import Headers, Server, Upgradable
 from gserver.websocket.compat import GeventWebSocket
 from gserver.websocket.deflate import negotiate
 from gserver.websocket.rawsocket import LazySocket, RawSocket
-from gserver.websocket.websocket import GOING_AWAY, INTERNAL_ERROR, NORMAL, WebSocket
+from gserver.websocket.session import GOING_AWAY, INTERNAL_ERROR, NORMAL
+from gserver.websocket.websocket import WebSocket
 
 logger = logging.getLogger("gserver.error")
 

@@ -2,65 +2,18 @@
 
 cimport cython
 
-from gserver.websocket.frames cimport FrameReader, FrameWriter
+from gserver.websocket.session cimport Session
 
 cdef object _switch
-cdef double _NEVER
-cdef Py_ssize_t _HIGH_WATER, _OVERHEAD, _PIECES, _STREAK
-cdef int BINARY, CLOSE, PING
+cdef Py_ssize_t HIGH_WATER, OVERHEAD, _STREAK
 
 
-cdef class WebSocket:
+cdef class WebSocket(Session):
     cdef dict __dict__
     cdef object __weakref__
-    cdef readonly dict environ
-    cdef readonly object subprotocol
-    cdef readonly object close_code
-    cdef readonly str close_reason
-    cdef public double deadline
-    cdef object _server
-    cdef object _hub
-    cdef object _carrier
-    cdef FrameReader _frames
-    cdef FrameWriter _writer
-    cdef Py_ssize_t _limit
-    cdef Py_ssize_t _max_queue
-    cdef list _messages
-    cdef list _pieces
-    cdef Py_ssize_t _queued
-    cdef Py_ssize_t _size
-    cdef object _stream
-    cdef bint _streaming
-    cdef bint _dropping
-    cdef bint _paused
-    cdef object _reader
-    cdef list _writers
-    cdef object _turn
-    cdef bint _fragmenting
-    cdef Py_ssize_t _streak
-    cdef Py_ssize_t _written
-    cdef Py_ssize_t _taken_off
-    cdef double _write_deadline
-    cdef object _pong
-    cdef tuple _end
-    cdef tuple _closing
-    cdef bint _over
-    cdef list _closers
-    cdef double _close_deadline
-    cdef bint _alive
-    cdef dict _pings
-    cdef double _next_ping
-    cdef double _pong_deadline
 
     @cython.locals(messages=list)
     cpdef receive(self, object timeout=*)
     cpdef send(self, object message)
     cdef _send(self, bytes frame)
-    @cython.locals(unsent=Py_ssize_t)
-    cdef Py_ssize_t _write(self, bytes frame) except -1
     cdef _await(self, object come, object timeout)
-    cdef _taken(self, Py_ssize_t size)
-    cdef _take_piece(self, object payload, bint last)
-    @cython.locals(frames=FrameReader, kind=int)
-    cpdef receive_data(self, bytes data)
-    cpdef bint try_send(self, bytes frame)

@@ -1,16 +1,13 @@
 # cython: language_level=3, annotation_typing=False
-"""WebSocket: messages as blocking reads and writes (RFC 6455).
+"""WebSocket: messages as blocking reads and writes.
 
-The hub takes frames apart as they come, answers pings and notices closes, whatever the handler is
-doing; messages wait in a queue until a greenlet receives them, and while it is full the peer is not
-read. Greenlets send: what the peer does not take is kept up to a bound, past which they block.
-The first half of the class is for applications, the second for the server.
+What runs here runs in greenlets, and may block them; the hub's half is `gserver.websocket.session`.
+What the peer does not take is kept up to a bound, past which greenlets that send block.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -20,47 +17,24 @@ import greenlet
 from gevent import getcurrent
 from gevent.lock import RLock
 
-from gserver.api.errors import ClosedError, ClosedOK, ConnectionClosed, MessageTooBig
-from gserver.websocket.carrier import Carrier, Server
-from gserver.websocket.deflate import Deflate
-from gserver.websocket.frames import (
-    BINARY,
-    CLOSE,
-    LONGEST_REASON,
-    PING,
-    Broken,
-    FrameReader,
-    FrameWriter,
-    encode_close,
-    encode_ping,
-    encode_pong,
-    is_close_code,
+from gserver.api.errors import ClosedOK
+from gserver.websocket.frames import LONGEST_REASON, Broken, encode_ping, is_close_code
+from gserver.websocket.session import (
+    HIGH_WATER,
+    INTERNAL_ERROR,
+    NORMAL,
+    OVERHEAD,
+    TOO_BIG,
+    Session,
 )
 
-logger = logging.getLogger("gserver.error")
-
 _switch: Final = greenlet.greenlet.switch
-_NEVER: Final = float("inf")
 
-# RFC 6455 7.4.1. The last two are never sent.
-NORMAL: Final = 1000
-GOING_AWAY: Final = 1001
-TOO_BIG: Final = 1009
-INTERNAL_ERROR: Final = 1011
-NO_CODE: Final = 1005
-ABNORMAL: Final = 1006
-
-# Bytes that may wait for a peer that does not read, before greenlets that send wait too.
-_HIGH_WATER: Final = 65536
-# What a message in the queue costs beside its content: empty ones must count too.
-_OVERHEAD: Final = 64
-# Pieces of a message are put together when there are so many: a peer may send single bytes.
-_PIECES: Final = 256
 # Messages sent without a pause before the greenlet lets others have a turn.
 _STREAK: Final = 32
 
 
-class WebSocket:
+class WebSocket(Session):
     """One WebSocket; made by the server when a request is accepted.
 
     Any greenlet may send, one at a time may receive. Every method that sends or receives may
@@ -73,60 +47,6 @@ class WebSocket:
             had none, 1006 if the connection broke without one; None while it is open.
         close_reason: The words that came with it.
     """
-
-    def __init__(
-        self,
-        server: Server,
-        carrier: Carrier,
-        environ: dict[str, Any],
-        subprotocol: str | None,
-        deflate: Deflate | None,
-    ) -> None:
-        options = server.config
-        self.environ = environ
-        self.subprotocol = subprotocol
-        self.close_code: int | None = None
-        self.close_reason = ""
-        self.deadline = _NEVER
-        self._server = server
-        self._hub = server.hub
-        self._carrier = carrier
-        self._frames = FrameReader(options.websocket_max_frame_size, deflate)
-        self._writer = FrameWriter(deflate)
-        self._limit = options.websocket_max_message_size
-        self._max_queue = options.websocket_max_queue
-
-        # What came and was not received.
-        self._messages: list[Any] = []
-        self._pieces: list[Any] = []  # of the message that is coming
-        self._queued = self._size = 0  # of the messages, of the pieces
-        self._stream: deque[tuple[Any, bool]] | None = None  # its pieces, if somebody wants them
-        self._streaming = False  # the last of them has not come
-        self._dropping = False  # nobody wants the rest of it
-        self._paused = False
-        self._reader: Any = None  # the greenlet that receives
-
-        self._writers: list[Any] | None = None  # greenlets that wait until the peer reads
-        self._turn: RLock | None = None  # once somebody has sent fragments
-        self._fragmenting = False
-        self._streak = 0
-        self._written = self._taken_off = 0  # bytes, in all; at the last look
-        self._write_deadline = _NEVER
-        self._pong: bytes | None = None
-
-        # The end: what the queue ends with, whether a Close frame was sent, and who waits for it.
-        self._end: tuple[int, str, bool] | None = None
-        self._closing: tuple[int, str] | None = None
-        self._over = False
-        self._closers: list[Any] | None = None
-        self._close_deadline = _NEVER
-
-        self._alive = True  # something has come since the last ping
-        self._pings: dict[bytes, tuple[Any, float]] | None = None
-        self._next_ping = self.deadline = server.clock.after(options.websocket_ping_interval)
-        self._pong_deadline = _NEVER
-        server.clock.watched.add(self)
-        carrier.attach(self)
 
     def __repr__(self) -> str:
         state = f"closed {self.close_code}" if self.closed else "open"
@@ -181,11 +101,15 @@ class WebSocket:
             TimeoutError: No piece came in time.
             RuntimeError: Another greenlet is receiving.
         """
-        if self._messages or self._stream is not None or self._reader is not None:
-            yield self.receive(timeout)
+        if self._stream is not None or self._reader is not None:
+            raise RuntimeError("another greenlet, or iterator, is receiving from this WebSocket")
+        if self._messages:
+            message = self._messages.pop(0)
+            self._taken(len(message))
+            yield message
             return
         stream: deque[tuple[Any, bool]] = deque((piece, False) for piece in self._pieces)
-        self._queued += self._size + _OVERHEAD * len(stream)
+        self._queued += self._size + OVERHEAD * len(stream)
         self._size = 0
         self._pieces.clear()
         self._stream = stream
@@ -326,19 +250,7 @@ class WebSocket:
         self._begin_close(code, reason)
         self._await_close()
 
-    # -- state -------------------------------------------------------------------------------
-
-    @property
-    def closed(self) -> bool:
-        """Nothing can be sent any more: either side has closed, or the connection broke."""
-        return self._closing is not None or self._over
-
-    @property
-    def peer(self) -> str:
-        """The client's address and port, for people to read."""
-        return self._carrier.peer
-
-    # -- in greenlets ------------------------------------------------------------------------
+    # -- waiting -----------------------------------------------------------------------------
 
     def _await(self, come: Collection[Any], timeout: float | None) -> None:
         """Block as the one that receives until `come` holds something; raise at the end of all."""
@@ -386,19 +298,10 @@ class WebSocket:
             timer.stop()
             timer.close()
 
-    def _taken(self, size: int) -> None:
-        self._queued -= size + _OVERHEAD
-        if self._paused and self._queued <= self._max_queue // 2:
-            self._resume()
-
-    def _resume(self) -> None:
-        self._paused = False
-        self._carrier.resume()
-
     def _send(self, frame: bytes) -> None:
         if self._closing is not None or self._over:
             raise self._closed()
-        if self._write(frame) > _HIGH_WATER:
+        if self._write(frame) > HIGH_WATER:
             self._await_room()
             return
         self._streak += 1
@@ -406,51 +309,18 @@ class WebSocket:
             self._streak = 0
             self._server.clock.pass_turn()
 
-    def _write(self, frame: bytes) -> int:
-        """Write a frame, and return how much the peer has to take before it is through."""
-        self._written += len(frame)
-        self._carrier.write(frame)
-        unsent = self._carrier.unsent
-        if unsent and self._write_deadline == _NEVER:
-            self._watch_unsent(unsent)
-        return unsent
-
     def _await_room(self) -> None:
         """Block until the peer has taken what was sent."""
         if self._writers is None:
             self._writers = []
         self._writers.append(getcurrent())
         try:
-            while self._carrier.unsent > _HIGH_WATER and not self._over:
+            while self._carrier.unsent > HIGH_WATER and not self._over:
                 _switch(self._hub)
         finally:
             self._writers.remove(getcurrent())
         if self._over:
             raise self._closed()
-
-    def _begin_close(self, code: int, reason: str) -> None:
-        """Send a Close frame, if none was sent; anywhere."""
-        if self._closing is not None or self._over:
-            return
-        self._closing = (code, reason)
-        self._write(encode_close(code, reason))
-        timeout = self._server.config.websocket_close_timeout
-        if self._end is not None:
-            # That was the answer to the peer's, or its fault: nothing is left to wait for.
-            self._finish(*self._end)
-        elif not timeout:
-            self._finish(code, reason, False)
-        else:
-            if self._paused:
-                self._resume()  # the answer must be able to come
-            self._close_deadline = self._server.clock.after(timeout)
-            self._set_deadline()
-
-    def _answer_end(self) -> None:
-        """Answer the peer's Close frame, or its fault, if that was not done yet."""
-        if self._end is not None and self._closing is None:
-            code, reason, by_peer = self._end
-            self._begin_close(code, "" if by_peer else reason)
 
     def _await_close(self) -> None:
         """Block until it is over."""
@@ -465,249 +335,14 @@ class WebSocket:
         finally:
             self._closers.remove(getcurrent())
 
-    def _closed(self) -> ConnectionClosed:
-        """Return the error that says how it was closed."""
-        code, reason, by_peer = ABNORMAL, "", False
-        if self._closing is not None:
-            code, reason = self._closing
-        if self._end is not None:
-            code, reason, by_peer = self._end
-        if code == TOO_BIG and not by_peer:
-            return MessageTooBig(code, reason)
-        kind = ClosedOK if code in (NORMAL, GOING_AWAY, NO_CODE) else ClosedError
-        return kind(code, reason, by_peer)
-
-    # -- for the server: at the end of the handler -------------------------------------------
-
-    def leave(self, code: int) -> None:
-        """Close because the handler has ended."""
-        self._messages.clear()
-        self._begin_close(code, "")
-        self._await_close()
-
-    def cut(self, code: int) -> None:
-        """Close without waiting for the peer."""
-        self._begin_close(code, "")
-        self._finish(code, "", False)
-
-    def try_send(self, frame: bytes) -> bool:
-        """Send a frame unless it would have to wait; never blocks."""
-        if self.closed or self._fragmenting or self._carrier.unsent > _HIGH_WATER:
-            return False
-        self._write(frame)
-        return True
-
-    # -- for the server: in the hub ----------------------------------------------------------
-
-    def receive_data(self, data: bytes) -> None:
-        """Take bytes; see `gserver.websocket.carrier.Receiver`."""
-        if self._end is not None:
-            return  # what comes behind a Close frame, or an error, is no matter
-        self._alive = True
-        frames = self._frames
-        frames.feed(data)
-        try:
-            while (event := frames.next()) is not None:
-                kind, payload, last = event
-                if kind <= BINARY:
-                    self._take_piece(payload, last)
-                elif kind == PING:
-                    self._answer(payload)
-                elif kind == CLOSE:
-                    self._take_close(*payload)
-                    break
-                else:
-                    self._take_pong(payload)
-        except Broken as exc:
-            self._break(exc)
-        # Not before: a greenlet that was woken for each message would be switched to for each.
-        if self._reader is None:
-            if self._queued + self._size > self._max_queue and self._closing is None:
-                self._paused = True
-                self._carrier.pause()
-        elif self._messages or self._stream or self._end is not None:
-            self._reader.switch()
-
-    def _take_piece(self, payload: Any, last: bool) -> None:
-        if self._dropping:
-            self._dropping = not last
-            return
-        if self._closing is not None:
-            return
-        size = len(payload)
-        if self._streaming and self._stream is not None:
-            self._stream.append((payload, last))
-            self._queued += size + _OVERHEAD
-            self._streaming = not last
-            return
-        if last and not self._pieces:
-            self._messages.append(payload)
-            self._queued += size + _OVERHEAD
-            return
-        self._size += size
-        if self._size > self._limit and self._reader is not None:
-            # Only who receives it whole is not to have it: till then it may be wanted in pieces.
-            raise Broken(TOO_BIG, "a message is too long")
-        if payload or not self._pieces:
-            self._pieces.append(payload)
-        if last:
-            self._messages.append(type(payload)().join(self._pieces))
-            self._queued += self._size + _OVERHEAD
-            self._pieces.clear()
-            self._size = 0
-        elif len(self._pieces) > _PIECES:
-            self._pieces[:] = [type(payload)().join(self._pieces)]
-
-    def _answer(self, payload: bytes) -> None:
-        """Answer a Ping; only the last one, if the peer does not read (RFC 6455 5.5.3)."""
-        if self._closing is not None:
-            return
-        if self._carrier.unsent > _HIGH_WATER:
-            self._pong = payload
-        else:
-            self._write(encode_pong(payload))
-
-    def _take_pong(self, payload: bytes) -> None:
-        if not self._pings or payload not in self._pings:
-            return
-        now = time.monotonic()
-        for sent in list(self._pings):
-            who, came = self._pings[sent]
-            if not came:
-                self._pings[sent] = (who, now)
-                self._wake(who)
-            if sent == payload:
-                break
-
     def _refuse_size(self) -> None:
         """Close because the next message is too long, and raise."""
         self._messages.clear()
         self._break(Broken(TOO_BIG, "a message is too long"))
         raise self._closed()
 
-    def _take_close(self, code: int, reason: str) -> None:
-        self._take_end(code, reason, True)
-
-    def _break(self, broken: Broken) -> None:
-        """Close for what the peer did wrong, behind what it did right."""
-        logger.info("%s: WebSocket: %d %s", self.peer, broken.code, broken.reason)
-        self._take_end(broken.code, broken.reason, False)
-
-    def _take_end(self, code: int, reason: str, by_peer: bool) -> None:
-        """End: at once, or when the handler has received what came before."""
-        if self._closing is not None:
-            self._finish(*self._closing, False)
-            return
-        self._end = (code, reason, by_peer)
-        if self._messages or self._stream:
-            clock = self._server.clock
-            self._close_deadline = clock.after(self._server.config.websocket_close_timeout)
-            self._set_deadline()
-        else:
-            self._answer_end()
-
-    def receive_eof(self) -> None:
-        """End, with or without a Close frame."""
-        if self._end is not None:
-            self._finish(*self._end)
-        elif self._closing is not None:
-            self._finish(*self._closing, False)
-        else:
-            self._finish(ABNORMAL, "the peer left without closing", True)
-
-    lost = receive_eof
-
-    def drained(self) -> None:
-        """Go on sending."""
-        self._write_deadline = _NEVER
-        if self._pong is not None and self._closing is None:
-            payload, self._pong = self._pong, None
-            self._write(encode_pong(payload))
-        for writer in list(self._writers or ()):
-            self._wake(writer)
-
-    def drain(self) -> None:
-        """Close because the server stops."""
-        self._begin_close(GOING_AWAY, "")
-
-    def expire(self) -> None:
-        """Act on whichever deadline has passed."""
-        now = self._server.clock.now
-        if now > self._close_deadline:
-            self._close_deadline = _NEVER
-            if self._closing is None:
-                self._answer_end()  # the handler does not receive; the peer has waited enough
-            else:
-                self._finish(*self._closing, False)
-        if now > self._write_deadline:
-            self._expire_write()
-        if now > self._pong_deadline or now > self._next_ping:
-            self._expire_ping(now)
-        self._set_deadline()
-
-    def _expire_write(self) -> None:
-        unsent = self._carrier.unsent
-        self._write_deadline = _NEVER
-        if unsent and self._written - unsent <= self._taken_off:
-            self._give_up("the peer does not read")
-        elif unsent:
-            self._watch_unsent(unsent)
-
-    def _expire_ping(self, now: float) -> None:
-        if now > self._pong_deadline:
-            self._pong_deadline = _NEVER
-            # What is not read cannot be told from what does not come.
-            if not self._alive and not self._paused:
-                self._give_up("the peer does not answer pings")
-        if now > self._next_ping:
-            options = self._server.config
-            clock = self._server.clock
-            self._next_ping = clock.after(options.websocket_ping_interval)
-            if self._closing is None and not self._carrier.unsent:
-                if self._pong_deadline == _NEVER:
-                    self._alive = False
-                    self._pong_deadline = clock.after(options.websocket_ping_timeout)
-                self._write(encode_ping(b""))
-
-    def _watch_unsent(self, unsent: int) -> None:
-        """See that the peer takes some of it in time."""
-        self._taken_off = self._written - unsent
-        self._write_deadline = self._server.clock.after(self._server.config.write_timeout)
-        self._set_deadline()
-
-    def _give_up(self, why: str) -> None:
-        logger.info("%s: WebSocket: %s", self.peer, why)
-        self._carrier.abort()
-        if not self._over:
-            self._finish(ABNORMAL, why, False)
-
-    def _set_deadline(self) -> None:
-        self.deadline = min(
-            self._close_deadline, self._write_deadline, self._next_ping, self._pong_deadline
-        )
-
-    def _finish(self, code: int, reason: str, by_peer: bool) -> None:
-        """Be closed, and tell everybody who waits; anywhere."""
-        if self._over:
-            return
-        self._over = True
-        self._end = (code, reason, by_peer)
-        self.close_code, self.close_reason = code, reason
-        self._server.clock.watched.discard(self)
-        self._carrier.finish()
-        waiting = [self._reader, *(self._writers or ()), *(self._closers or ())]
-        waiting += [who for who, came in (self._pings or {}).values() if not came]
-        for who in waiting:
-            if who is not None and who is not getcurrent():
-                # In a turn of its own: this may be another greenlet's.
-                self._hub.loop.run_callback(self._wake, who)
-
-    def _wake(self, who: Any) -> None:
-        """Switch to a greenlet if it still waits in one of the loops above; in the hub."""
-        if (
-            who is self._reader
-            or (self._writers and who in self._writers)
-            or (self._closers and who in self._closers)
-            or (self._pings and any(who is one for one, _ in self._pings.values()))
-        ):
-            who.switch()
+    def leave(self, code: int) -> None:
+        """Close because the handler has ended."""
+        self._messages.clear()
+        self._begin_close(code, "")
+        self._await_close()
