@@ -29,10 +29,10 @@ MODULES = [
     "gserver.http2.stream",
     "gserver.http2.protocol",
     "gserver.http2.tunnel",
+    "gserver.websocket.blocking",
     "gserver.websocket.frames",
     "gserver.websocket.offer",
     "gserver.websocket.session",
-    "gserver.websocket.websocket",
 ]
 
 

@@ -40,7 +40,7 @@ MODULES = [
     "gserver.websocket.frames",
     "gserver.websocket.offer",
     "gserver.websocket.session",
-    "gserver.websocket.websocket",
+    "gserver.websocket.blocking",
 ]
 PURE = bool(os.environ.get("GSERVER_PURE"))
 

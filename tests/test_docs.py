@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import hashlib
+import inspect
 import json
 import re
 import shlex
@@ -14,20 +15,24 @@ import subprocess
 import sys
 import textwrap
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import gserver
 import gserver.api
+import gserver.websocket
 from conftest import ROOT, Command, Serve
-from gserver.api import errors
+from gserver.api import errors, handshake
 from gserver.api.errors import ConfigError
 from gserver.cli import read_settings
 from gserver.config import OPTIONS, Option, from_file
 from gserver.log import Format
+from websocket_client import Carrier, Close, WebSocketClient
 
 DOCS = ROOT / "docs"
 PAGES = {path.name: path.read_text("utf-8") for path in sorted(DOCS.glob("*.rst"))}
@@ -56,7 +61,7 @@ def block(page: str, caption: str, language: str = "python") -> str:
 
 def application(source: str) -> Callable[..., Any]:
     """Return ``app`` of a module with this source."""
-    namespace: dict[str, Any] = {"__name__": "documented"}
+    namespace: dict[str, Any] = {"__name__": __name__}  # Pyramid looks for the module
     exec(source, namespace)
     app: Callable[..., Any] = namespace["app"]
     return app
@@ -93,10 +98,17 @@ def test_every_block_of_python_is_python(page: str) -> None:
 
 
 def test_the_readme_s_application_greets(serve: Serve) -> None:
-    ((_, code),) = blocks("README.rst", "python")
+    (_, code), _ = blocks("README.rst", "python")
     with serve(application(code)).client() as client:
         assert client.get("/?you").text == "Hello, you!\n"
         assert client.get("/").text == "Hello, world!\n"
+
+
+def test_the_readme_s_websocket_echoes(open_ws: OpenTo) -> None:
+    _, (_, code) = blocks("README.rst", "python")
+    ws = open_ws(code.replace("echo", "app"))
+    ws.send_message("hello")
+    assert ws.message() == "hello"
 
 
 def test_the_first_page_s_application_greets(serve: Serve) -> None:
@@ -195,6 +207,183 @@ def test_the_configuration_file_is_one(tmp_path: Path) -> None:
     path = tmp_path / "gserver.toml"
     path.write_text(block("deployment.rst", "gserver.toml", "toml"))
     assert from_file(str(path))["limit_request_body"] == 10_000_000
+
+
+# -- WebSocket -------------------------------------------------------------------------------
+
+OpenTo = Callable[..., WebSocketClient]
+
+# By the caption of an example: the path, messages and the answers to them.
+TALKS: dict[str, tuple[str, dict[str | bytes, str]]] = {
+    "echo.py": ("/", {"hello": "hello"}),
+    "pages.py": ("/echo", {"hello": "hello"}),
+    "bottle_chat.py": ("/chat/tea", {"hello": "somebody in tea: hello"}),
+    "pyramid_chat.py": ("/chat/tea", {"hello": "somebody in tea: hello"}),
+    "shout.py": ("/", {"hello": "HELLO"}),
+    "recipe.py": ("/echo", {"hello": "hello"}),
+    "sums.py": ("/", {"[1, 2]": '{"sum":3}', b"[]": '{"sum":0}'}),
+    "checksum_socket.py": ("/", {b"hello": hashlib.sha256(b"hello").hexdigest()}),
+}
+# Those that say something unasked, or need something else, have tests of their own.
+OTHERS = {"choice.py", "clock.py", "flask_chat.py", "partners.py", "room.py", "views.py"}
+
+DJANGO = """
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+from views import chat
+
+settings.configure(
+    ALLOWED_HOSTS=["*"],
+    MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware"],
+    ROOT_URLCONF=__name__,
+    SECRET_KEY="secret",
+    SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
+)
+
+
+def login(request, name):
+    request.session["user"] = name
+    return HttpResponse()
+
+
+urlpatterns = [path("chat/<room>", chat), path("login/<name>", login)]
+app = get_wsgi_application()
+"""
+
+
+@pytest.fixture
+def open_ws(serve: Serve) -> Iterator[OpenTo]:
+    """Return a function that serves ``app`` of a module with this source and opens a WebSocket."""
+    carriers: dict[str, Carrier] = {}
+    with ExitStack() as stack:
+
+        def start(source: str, *arguments: Any, **options: Any) -> WebSocketClient:
+            if source not in carriers:
+                carriers[source] = Carrier(serve(application(source)), http2=False)
+                stack.callback(carriers[source].close)
+            return carriers[source].open(*arguments, **options)
+
+        yield start
+
+
+def example(caption: str) -> str:
+    return block("websocket.rst", caption)
+
+
+def test_every_example_of_a_websocket_is_tried() -> None:
+    assert {caption for caption, _ in blocks("websocket.rst", "python")} == OTHERS | set(TALKS)
+
+
+@pytest.mark.parametrize("caption", TALKS)
+def test_an_example_of_a_websocket_answers(open_ws: OpenTo, caption: str) -> None:
+    path, talk = TALKS[caption]
+    ws = open_ws(example(caption), path)
+    assert ws.accepted, ws.response.body
+    for message, answer in talk.items():
+        ws.send_message(message)
+        assert ws.message() == answer
+    assert ws.shut(1000) == Close(1000)
+
+
+def log_in(client: Any) -> tuple[str, str]:
+    """Return the header that says who one is."""
+    with client:
+        return "Cookie", client.get("/login/you")["Set-Cookie"].partition(";")[0]
+
+
+def check_members_only(carrier: Carrier, client: Any) -> None:
+    refused = carrier.open("/chat/tea")
+    assert refused.status == 401
+    ws = carrier.open("/chat/tea", log_in(client))
+    ws.send_message("hello")
+    assert ws.message() == "you in tea: hello"
+    assert ws.shut(1000) == Close(1000)
+
+
+def test_flask_s_view_knows_who_it_is(serve: Serve) -> None:
+    running = serve(application(example("flask_chat.py")))
+    carrier = Carrier(running, http2=False)
+    check_members_only(carrier, running.client())
+    carrier.close()
+
+
+@pytest.mark.slow
+def test_django_s_view_knows_who_it_is(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "views.py").write_text(example("views.py"))
+    running = command("app:app", "--bind", "127.0.0.1:0", app=DJANGO).wait_ready()
+    there = SimpleNamespace(address=("127.0.0.1", running.port), call=None)
+    carrier = Carrier(there, http2=False)
+    check_members_only(carrier, running.client())
+    carrier.close()
+
+
+def test_who_asks_for_a_page_gets_what_the_examples_say(serve: Serve) -> None:
+    with serve(application(example("pages.py"))).client() as client:
+        assert client.get("/").body.startswith(b"<!doctype html>")
+        assert client.get("/echo").status == 426
+    with serve(application(example("recipe.py"))).client() as client:
+        assert client.get("/echo").status == 400
+
+
+def test_the_page_s_subprotocol_is_chosen(open_ws: OpenTo) -> None:
+    source = example("choice.py")
+    for theirs, chosen in ((["v1.chat", "v2.chat"], "v1.chat"), (["v3.chat"], None)):
+        ws = open_ws(source, subprotocols=theirs)
+        assert ws.subprotocol == chosen
+        assert ws.message() == f"We speak {chosen}."
+
+
+def test_the_page_s_partners_are_welcome(open_ws: OpenTo) -> None:
+    source = example("partners.py")
+    for origin in ("https://www.shop.example", "https://localhost", None):
+        assert open_ws(source, "/", ("Origin", origin)).message() == "Come in."
+    assert open_ws(source, "/", ("Origin", "https://evil.example")).status == 403
+
+
+def test_what_is_no_json_closes_as_on_the_page(open_ws: OpenTo) -> None:
+    ws = open_ws(example("sums.py"))
+    ws.send_message("1, 2")
+    assert ws.event() == Close(1007, "JSON, please")
+
+
+def test_the_page_s_clock_ticks_and_listens(open_ws: OpenTo) -> None:
+    ws = open_ws(example("clock.py"))
+    tick = ws.message()
+    assert isinstance(tick, str)
+    assert re.fullmatch("[0-9:]{8}", tick)
+    ws.send_message("hello")
+    while (heard := ws.message()) != "You said hello":
+        assert re.fullmatch("[0-9:]{8}", str(heard))
+    ws.close_frame(1000)
+    assert ws.rest()[-1] == Close(1000)
+
+
+def test_the_page_s_room_tells_everybody(open_ws: OpenTo) -> None:
+    people = [open_ws(example("room.py")) for _ in range(3)]
+    for ws in people:
+        assert ws.sync() == []  # now all of them are there
+    people[0].send_message("hello")
+    assert [ws.message() for ws in people] == ["hello"] * 3
+    assert [ws.shut(1000) for ws in people] == [Close(1000)] * 3
+
+
+def test_the_tutorial_s_websocket_answers_backwards(open_ws: OpenTo) -> None:
+    ws = open_ws(block("tutorial.rst", "backwards.py"))
+    ws.send_message("hello")
+    assert ws.message() == "olleh"
+
+
+def test_the_page_of_websockets_has_all_statuses_of_the_handshake() -> None:
+    raised = re.findall(r"HandshakeError\((\d{3}),", Path(handshake.__file__).read_text("utf-8"))
+    table = section("websocket.rst", "How the answer travels")
+    assert set(re.findall(r"^   \* - (\d{3})$", table, re.M)) == set(raised)
+
+
+def test_the_page_of_websockets_leads_to_all_of_their_options() -> None:
+    named = set(re.findall(r":confval:`(\w+)`", PAGES["websocket.rst"]))
+    assert {name for name in OPTIONS if name.startswith("websocket")} <= named <= set(OPTIONS)
 
 
 # -- commands --------------------------------------------------------------------------------
@@ -308,6 +497,15 @@ def test_the_page_of_the_environ_has_what_is_there_in_clear(serve: Serve) -> Non
     assert {"HTTP_*" if key.startswith("HTTP_") else key for key in seen - always} == sometimes
 
 
+def test_the_page_of_the_environ_has_what_a_websocket_brings(serve: Serve) -> None:
+    carrier = Carrier(serve(environ_keys), http2=False)
+    seen = set(json.loads(carrier.open().response.body))
+    carrier.close()
+    added = {key for key in seen if not key.startswith("HTTP_")}
+    added -= terms(section("environ.rst", "In every request"))
+    assert added == terms(section("environ.rst", "When the client asks for a WebSocket"))
+
+
 def test_the_page_of_the_environ_has_what_is_there_with_tls(
     serve: Serve, certificate: tuple[str, str]
 ) -> None:
@@ -330,10 +528,42 @@ def test_the_page_of_the_environ_has_what_is_there_with_tls(
     assert with_certificate - without == terms(section("environ.rst", "With a client certificate"))
 
 
-def test_the_pages_of_errors_and_of_the_api_have_all_of_them() -> None:
-    assert [name for name in errors.__all__ if name not in PAGES["errors.rst"]] == []
+# What a WebSocket has beside, as a `Session`.
+FOR_THE_SERVER = {
+    *("cut", "deadline", "drain", "drained", "expire", "leave", "lost"),
+    *("receive_data", "receive_eof", "try_send"),
+}
+
+
+def test_the_page_of_the_api_has_all_of_it() -> None:
     documented = re.findall(r"^\.\. auto\w+:: gserver\.api\.(\w+)$", PAGES["api.rst"], re.M)
     assert sorted(documented) == sorted(gserver.api.__all__)
+    more = re.findall(r"^\.\. auto\w+:: gserver\.websocket\.(\w+)$", PAGES["api.rst"], re.M)
+    assert sorted(more) == sorted(set(gserver.websocket.__all__) - set(gserver.api.__all__))
+
+
+def test_the_page_of_the_api_has_all_that_a_websocket_can_do() -> None:
+    page = PAGES["api.rst"].partition("autoclass:: gserver.websocket.WebSocket")[2]
+    listed = re.findall(r"\w+", page.partition(":members:")[2].partition(":special")[0])
+    kind = gserver.websocket.WebSocket
+    attributes = re.findall(r"^    (\w+): ", inspect.getdoc(kind) or "", re.M)
+    assert len(attributes) == 4
+    public = {name for name in dir(kind) if name[0] != "_"}
+    assert set(listed) == public - FOR_THE_SERVER - set(attributes)
+
+
+def test_the_tree_of_errors_is_that_of_the_classes() -> None:
+    (_, tree), *_ = blocks("errors.rst", "text")
+    above: list[type] = []
+    seen = []
+    for line in tree.splitlines():
+        name = line.split()[0]
+        error: type = getattr(errors, name)
+        del above[line.index(name) // 2 :]
+        assert not above or above[-1] in error.__bases__
+        above.append(error)
+        seen.append(name)
+    assert sorted(seen) == sorted(errors.__all__)
 
 
 def is_atom(text: str) -> bool:

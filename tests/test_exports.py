@@ -13,6 +13,7 @@ import pytest
 
 import gserver
 import gserver.api
+import gserver.websocket
 
 THIRD_PARTIES = (
     "gevent",
@@ -39,7 +40,7 @@ for name in {THIRD_PARTIES!r}:
     sys.modules[name] = None
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
-from gserver.api import lighten, lite
+from gserver.api import HandshakeError, accept, lighten, lite, websocket
 
 class Resource:
     def close(self):
@@ -54,13 +55,36 @@ def inner(environ):
 def app(environ):
     return lighten(inner)(environ)
 
+@websocket
+def echo(ws):
+    print("never")
+
 environ = {{"QUERY_STRING": ""}}
 setup_testing_defaults(environ)
-body = validator(app)(environ, lambda status, headers, exc_info=None: print(status))
-for block in body:
-    print(block)
-body.close()
+
+def run(application):
+    body = validator(application)(environ, lambda status, headers, exc_info=None: print(status))
+    for block in body:
+        print(block)
+    body.close()
+
+run(app)
+run(echo)
+environ |= {{"SERVER_PROTOCOL": "HTTP/1.1", "HTTP_UPGRADE": "websocket"}}
+environ |= {{"HTTP_CONNECTION": "upgrade", "HTTP_SEC_WEBSOCKET_VERSION": "13"}}
+environ |= {{"HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ=="}}
+run(echo)
+try:
+    accept(environ)
+except HandshakeError as error:
+    print(error)
 """
+
+WITHOUT_WEBSOCKETS = [
+    *("426 Upgrade Required", r"b'this resource is a WebSocket\n'"),
+    *("501 Not Implemented", r"b'this server does not speak WebSocket\n'"),
+    "this server does not speak WebSocket",
+]
 
 
 def run(program: str) -> str:
@@ -79,7 +103,14 @@ def modules() -> list[ModuleType]:
     return [module for module in found if hasattr(module, "__all__")]
 
 
-@pytest.mark.parametrize("module", ["gserver", "gserver.api", "gserver.api.lite"])
+for_applications = pytest.mark.parametrize(
+    "package", [gserver.api, gserver.websocket], ids=["api", "websocket"]
+)
+
+
+@pytest.mark.parametrize(
+    "module", ["gserver", "gserver.api", "gserver.api.handshake", "gserver.api.lite"]
+)
 def test_importing_takes_the_standard_library_only(module: str) -> None:
     """gserver.api is for applications, which run under other servers too."""
     imported = run(IMPORTED.format(module=module)).split()
@@ -92,7 +123,9 @@ def test_importing_takes_the_standard_library_only(module: str) -> None:
 
 
 def test_an_application_runs_where_the_server_cannot() -> None:
-    assert run(ELSEWHERE).splitlines() == ["200 OK", "b'content'", "closed"]
+    printed = run(ELSEWHERE).splitlines()
+    assert printed[:3] == ["200 OK", "b'content'", "closed"]
+    assert printed[3:] == WITHOUT_WEBSOCKETS
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: str(module.__name__))
@@ -103,19 +136,23 @@ def test_all_names_exist(module: ModuleType) -> None:
         assert hasattr(module, name), name
 
 
-def test_gserver_api_has_no_other_public_names() -> None:
+@for_applications
+def test_there_are_no_other_public_names(package: ModuleType) -> None:
     public = {
         name
-        for name, value in vars(gserver.api).items()
+        for name, value in vars(package).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
-    assert public == set(gserver.api.__all__)
-    assert gserver.api.__all__ == sorted(gserver.api.__all__)
+    names: list[str] = package.__all__
+    # A module of the package may not hide what has its name.
+    assert public == set(names)
+    assert names == sorted(names)
 
 
-def test_public_names_are_documented() -> None:
-    for name in gserver.api.__all__:
-        assert inspect.getdoc(getattr(gserver.api, name)), name
+@for_applications
+def test_public_names_are_documented(package: ModuleType) -> None:
+    for name in package.__all__:
+        assert inspect.getdoc(getattr(package, name)), name
 
 
 def test_public_names_tell_where_they_are_used_from() -> None:

@@ -23,7 +23,7 @@ from websocket_wires import Http1Wire
 
 BIND = ("--bind", "http://127.0.0.1:0")
 IMPATIENT = (
-    *("--write-timeout", "1", "--header-timeout", "1", "--websocket-close-timeout", "1"),
+    *("--write-timeout", "1", "--header-timeout", "1", "--websocket-close-timeout", "0.1"),
     *("--websocket-ping-interval", "1", "--websocket-ping-timeout", "1"),
 )
 TAKEOVER = ("--websocket-context-takeover",)
@@ -113,7 +113,13 @@ ACCEPTED = (
 )
 
 def raw_garbage(sock):
-    sock.sendall(b"\\xff\\x00 no answer\\n\\r\\n\\r\\n" + bytes(100))
+    sock.sendall(b"\\xff\\x00\\r\\n\\r\\n" + bytes(100))
+
+def raw_garbled(sock):
+    sock.sendall(b"HTTP/1.1 Switching Protocols\\r\\n\\r\\n")
+
+def raw_refusing(sock):
+    sock.sendall(b"HTTP/1.1 403 Forbidden\\r\\nContent-Length: 5\\r\\n\\r\\nhello")
 
 def raw_endless(sock):
     while True:
@@ -144,11 +150,13 @@ def raw_deaf(sock):
 
 libraries = {
     "/" + one.__name__: one
-    for one in (raw_garbage, raw_endless, raw_silent, raw_closing, raw_leaving, raw_echo,
-                raw_sending, raw_deaf)
+    for one in (raw_garbage, raw_garbled, raw_refusing, raw_endless, raw_silent, raw_closing,
+                raw_leaving, raw_echo, raw_sending, raw_deaf)
 }
 
 def speak(library, environ):
+    if "gunicorn.socket" not in environ:
+        return "426 Upgrade Required", [], [b"no socket"]
     Seen.change("begun")
     Seen.change("running")
     try:
@@ -199,6 +207,8 @@ def app(environ):
         return "200 OK", [], [json.dumps(answer).encode()]
     if path == "/kept":
         return "200 OK", [], [json.dumps(kept()).encode()]
+    if path == "/blocks":  # refuses, at length
+        return "403 Forbidden", [], iter([b"x" * int(environ["QUERY_STRING"])] * 20)
     if path == "/method":
         return "200 OK", [], [environ["REQUEST_METHOD"].encode()]
     return "200 OK", [], [b"hello"]
@@ -239,6 +249,7 @@ def attacker(server: ServerProcess, *, http2: bool = False) -> Carrier:
 def besieged(server: ServerProcess, *, http2: bool = False) -> Iterator[Carrier]:
     """Yield what opens WebSockets; check that nobody else suffers, and that all ends well."""
     carrier = attacker(server, http2=http2)
+    ask(server, "/release")
     with unharmed(server):
         try:
             yield carrier
@@ -267,34 +278,59 @@ def sock_of(ws: WebSocketClient) -> socket.socket:
     return ws.wire.client.sock
 
 
-def press(clients: Sequence[WebSocketClient], data: bytes, *, read: bool = True) -> int:
+class Pressed:
+    """What one connection still has to send, and what it has read last."""
+
+    def __init__(self, sock: socket.socket, data: bytes) -> None:
+        self.left = memoryview(data + encode(Op.PING, b"behind it"))
+        self._sock = sock
+        self._last = b""
+
+    def go_on(self, readable: bool, writable: bool, read: bool) -> bool:
+        """Read or send, or both; return whether that was all."""
+        if writable:
+            self.left = self.left[self._sock.send(self.left) :]
+        if not read:
+            return not self.left
+        if not readable:
+            return False
+        got = self._sock.recv(PACKET)
+        self._last = (self._last + got)[-11:]
+        return not got or self._last == b"\x8a\x09behind it"
+
+
+def press(
+    clients: Sequence[WebSocketClient], data: bytes, *, read: bool = True, stuck: bool = False
+) -> int:
     """Send `data` on all at once, as fast as the server takes it, and a ping behind it.
 
     Returns how many of them are stuck: the server does not take it all. The others have read the
-    answer to that ping, if they read.
+    answer to that ping, if they read, or were cut off.
+
+    Args:
+        clients: Over HTTP/1.1.
+        data: To be sent.
+        read: What the server answers.
+        stuck: That is what is expected, so that a second without progress shows it.
     """
-    data += encode(Op.PING, b"behind it")
-    left = {sock_of(one): memoryview(data) for one in clients}
-    last = dict.fromkeys(left, b"")
-    for sock in left:
-        sock.setblocking(False)
-    waiting = set(left)
+    waiting = {sock_of(one): Pressed(sock_of(one), data) for one in clients}
+    every = list(waiting)
     deadline = time.monotonic() + 20
+    for sock in every:
+        sock.setblocking(False)
     while waiting and time.monotonic() < deadline:
-        sending = [sock for sock in waiting if left[sock]]
-        readable, writable, _ = select.select(waiting if read else (), sending, (), 1)
-        if not readable and not writable:
+        sending = [sock for sock, one in waiting.items() if one.left]
+        ready = select.select(waiting if read else (), sending, (), 1 if stuck else 10)
+        if not any(ready):
             break
-        for sock in writable:
-            left[sock] = left[sock][sock.send(left[sock]) :]
-            if not left[sock] and not read:
-                waiting.remove(sock)
-        for sock in readable:
-            got = sock.recv(PACKET)
-            last[sock] = (last[sock] + got)[-11:]
-            if last[sock] == b"\x8a\x09behind it" or not got:
-                waiting.remove(sock)
-    for sock in left:
+        for sock in {*ready[0], *ready[1]}:
+            try:
+                done = waiting[sock].go_on(sock in ready[0], sock in ready[1], read)
+            except ConnectionError:  # it was cut off
+                done = True
+            if done:
+                del waiting[sock]
+    for sock in every:
         sock.settimeout(TIMEOUT)
     return len(waiting)
 

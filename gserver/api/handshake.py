@@ -83,7 +83,8 @@ def websocket(
             except HandshakeError as exc:
                 return exc.response
             header = offer.promise(handler, choose_subprotocol(environ, subprotocols))
-            return "101 Switching Protocols", [header], []
+            # Some middleware insists on a type, which the client never sees.
+            return "101 Switching Protocols", [("Content-Type", "text/plain"), header], []
 
         for name in ("__name__", "__qualname__", "__doc__", "__module__"):
             setattr(application, name, getattr(handler, name, None) or getattr(application, name))

@@ -131,7 +131,9 @@ class Http2Tunnel:
 
     def taken(self) -> None:
         """Tell that all has left."""
-        if self._receiver is not None and not self._finishing and not self.unsent:
+        if self._receiver is None:
+            self._stream.taken()  # of an ordinary response
+        elif not self._finishing and not self.unsent:
             self._receiver.drained()
 
     def set_priority(self, value: bytes) -> None:

@@ -1,7 +1,7 @@
 """WebSocket as blocking reads and writes: what handlers get, and what sends to many of them."""
 
 from gserver.api.handshake import accept, websocket
+from gserver.websocket.blocking import WebSocket
 from gserver.websocket.broadcast import broadcast
-from gserver.websocket.websocket import WebSocket
 
 __all__ = ["WebSocket", "accept", "broadcast", "websocket"]

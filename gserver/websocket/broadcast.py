@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gserver.websocket.blocking import WebSocket
 from gserver.websocket.frames import encode_message
-from gserver.websocket.websocket import WebSocket
 
 
 def broadcast(
@@ -16,8 +16,8 @@ def broadcast(
     The message is encoded once, and not compressed.
 
     Returns:
-        Those that it was not sent to: they are closed, or read too slowly, or another greenlet is
-        in the middle of a fragmented message. It is for the caller to close them or let them be.
+        Those that it was not sent to, for they are closed, or read too slowly, or another greenlet
+        is in the middle of a fragmented message. It is for the caller to close them or let them be.
 
     Raises:
         TypeError: It is no message.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gserver.api.errors import ConnectionClosed, WebSocketError
 
 if TYPE_CHECKING:
+    from gserver.websocket.blocking import WebSocket
     from gserver.websocket.offer import Offer
-    from gserver.websocket.websocket import WebSocket
 
 
 class GeventWebSocket:

@@ -1,6 +1,6 @@
 # C types for offer.py, for when it is compiled; see docs/architecture.rst.
 
-from gserver.websocket.websocket cimport WebSocket
+from gserver.websocket.blocking cimport WebSocket
 
 
 cdef class Offer:

@@ -18,12 +18,12 @@ from greenlet import GreenletExit
 
 from gserver.api.errors import ConnectionClosed, Disconnected, LocalProtocolError
 from gserver.api.handshake import OFFER, WebSocketHandler
+from gserver.websocket.blocking import WebSocket
 from gserver.websocket.carrier import Headers, Server, Upgradable
 from gserver.websocket.compat import GeventWebSocket
 from gserver.websocket.deflate import negotiate
 from gserver.websocket.rawsocket import LazySocket, RawSocket
 from gserver.websocket.session import GOING_AWAY, INTERNAL_ERROR, NORMAL
-from gserver.websocket.websocket import WebSocket
 
 logger = logging.getLogger("gserver.error")
 

@@ -3,7 +3,7 @@
 
 The hub takes frames apart as they come, answers pings and notices closes, whatever the handler is
 doing. Messages wait in a queue until a greenlet receives them, and while that is full the peer is
-not read. Nothing here blocks; what does is in `gserver.websocket.websocket`.
+not read. Nothing here blocks; what does is in `gserver.websocket.blocking`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,13 @@ OVERHEAD: Final = 64
 
 # Pieces of a message are put together when there are so many: a peer may send single bytes.
 _PIECES: Final = 256
+
+
+def size_of(message: Any) -> int:
+    """Return how many bytes a message, or a piece of one, has on the wire."""
+    if isinstance(message, str) and not message.isascii():
+        return len(message.encode())
+    return len(message)
 
 
 class Session:
@@ -118,7 +125,7 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """Nothing can be sent any more: either side has closed, or the connection broke."""
+        """Nothing can be sent any more, for either side has closed, or the connection broke."""
         return self._closing is not None or self._over
 
     @property
@@ -239,15 +246,16 @@ class Session:
             self._messages.append(payload)
             self._queued += size + OVERHEAD
             return
-        self._size += size
+        self._size += size_of(payload)
         if self._size > self._limit and self._reader is not None:
             # Only who receives it whole is not to have it: till then it may be wanted in pieces.
             raise Broken(TOO_BIG, "a message is too long")
         if payload or not self._pieces:
             self._pieces.append(payload)
         if last:
-            self._messages.append(type(payload)().join(self._pieces))
-            self._queued += self._size + OVERHEAD
+            message = type(payload)().join(self._pieces)
+            self._messages.append(message)
+            self._queued += len(message) + OVERHEAD
             self._pieces.clear()
             self._size = 0
         elif len(self._pieces) > _PIECES:

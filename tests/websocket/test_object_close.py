@@ -288,23 +288,14 @@ def test_a_peer_that_sends_on_is_closed_all_the_same(stage: StartStage) -> None:
 
 
 @one_carrier
-@pytest.mark.parametrize(
-    "code", [-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2999, 5000, 65536]
-)
-def test_a_code_that_must_not_be_sent_is_refused(stage: StartStage, code: int) -> None:
+def test_codes_and_reasons_that_must_not_be_sent_are_refused(stage: StartStage) -> None:
     role = stage().open()
-    with pytest.raises(ValueError, match=str(code)):
-        role.do(role.ws.close, code)
-    assert not role.ws.closed
-    assert role.client.sync() == []
-
-
-@one_carrier
-@pytest.mark.parametrize("reason", ["x" * 124, "é" * 62, "\ud800"])
-def test_a_reason_that_does_not_fit_is_refused(stage: StartStage, reason: str) -> None:
-    role = stage().open()
-    with pytest.raises(ValueError, match=r"reason|surrogates"):
-        role.do(role.ws.close, 1000, reason)
+    for code in (-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2999, 5000, 65536):
+        with pytest.raises(ValueError, match=str(code)):
+            role.do(role.ws.close, code)
+    for reason in ("x" * 124, "é" * 62, "\ud800"):
+        with pytest.raises(ValueError, match=r"reason|surrogates"):
+            role.do(role.ws.close, 1000, reason)
     assert not role.ws.closed
     assert role.client.sync() == []
 

@@ -14,7 +14,7 @@ from conftest import StartCarrier
 from gserver.api import ClosedError, ConnectionClosed, MessageTooBig
 from http2_client import request_fields
 from websocket_client import NO_CODE, Op, Ping, Pong, close_payload, encode, fragments
-from websocket_stage import Role, StartStage, stages
+from websocket_stage import Doing, Role, StartStage, stages
 from websocket_wires import Http1Wire, Http2Wire
 
 # Nothing here depends on the transport, except where it says so.
@@ -60,10 +60,14 @@ def test_json_is_received_as_text_and_as_bytes(stage: StartStage) -> None:
 def test_receiving_waits_as_long_as_it_was_asked_to(stage: StartStage) -> None:
     """Not by the server's clock, which ticks twice a second."""
     role = stage().open()
-    begin = time.monotonic()
-    with pytest.raises(TimeoutError):
-        role.do(role.ws.receive, 0.1)
-    assert 0.1 <= time.monotonic() - begin < 0.4
+    waited = []
+    for _ in range(3):
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            role.do(role.ws.receive, 0.1)
+        waited.append(time.monotonic() - begin)
+    assert min(waited) >= 0.1
+    assert sorted(waited)[1] < 0.4  # whatever else the machine has to do
     role.client.send_message("late")
     assert role.do(role.ws.receive, 5.0) == "late"
 
@@ -96,7 +100,7 @@ def test_a_timeout_counts_from_the_call_however_long_the_handler_has_worked(
 
     working = role.begin(work)
     role.client.send_message("go")
-    assert 0.2 <= working.result(timeout=3) < 0.5
+    assert 0.2 <= working.result(timeout=3) < 2
 
 
 # -- greenlets ------------------------------------------------------------------------------------
@@ -209,7 +213,7 @@ def test_pieces_are_received_as_they_come(stage: StartStage, kind: Any) -> None:
     role.client.send_frame(Op.CONTINUATION, b"three")
     role.client.send_message("next")
     assert role.client.sync() == []
-    rest = role.do(list, pieces)
+    rest: list[Any] = role.do(list, pieces)
     assert all(isinstance(piece, kind) for piece in rest)
     assert kind().join(rest) in ("twothree", b"twothree")
     assert role.do(role.ws.receive) == "next"
@@ -295,7 +299,7 @@ def test_nothing_else_is_received_amid_pieces(stage: StartStage) -> None:
     role.client.send_frame(Op.TEXT, b"one", fin=False)
     assert role.do(next, pieces) == "one"
     for other in (role.ws.receive, lambda: next(role.ws.receive_pieces())):
-        with pytest.raises(RuntimeError, match="pieces"):
+        with pytest.raises(RuntimeError, match="from this WebSocket"):
             role.do(other)
     role.client.send_frame(Op.CONTINUATION, b"two")
     role.client.send_message("next")
@@ -348,7 +352,7 @@ def test_a_message_beyond_the_limit_is_refused(
 ) -> None:
     """The limit counts bytes, of text too; what came before is received."""
     role = stage(websocket_max_message_size=1000).open()
-    receiving = role.begin(list, role.ws) if waiting else None
+    receiving: Doing[Any] | None = role.begin(list, role.ws) if waiting else None
     role.client.send_message("fits")
     role.client.send_message(message, size=size)
     if receiving is None:
@@ -422,10 +426,10 @@ def test_empty_messages_fill_the_queue_too(stage: StartStage) -> None:
     role = stage(websocket_max_queue=10_000).open()
     wire = role.client.wire
     assert isinstance(wire, Http1Wire)
-    role.client.send(encode(Op.TEXT) * 1000)
+    role.client.send(encode(Op.TEXT) * 30_000)  # more than what is read at once
     role.client.ping(b"unread")
     wire.client.sock.settimeout(0.2)
     with pytest.raises(TimeoutError):
         role.client.frame()
-    assert role.do(lambda: [role.ws.receive() for _ in range(1000)]) == [""] * 1000
+    assert role.do(lambda: {role.ws.receive() for _ in range(30_000)}) == {""}
     assert role.client.event() == Pong(b"unread")

@@ -292,7 +292,7 @@ def test_a_ping_times_out(stage: StartStage) -> None:
     begin = time.monotonic()
     with pytest.raises(TimeoutError):
         role.do(role.ws.ping, 0.1)
-    assert 0.1 <= time.monotonic() - begin < 0.4
+    assert 0.1 <= time.monotonic() - begin < 1
     ping = role.client.event()
     assert isinstance(ping, Ping)
     role.client.send_frame(Op.PONG, ping.payload)  # nobody waits for it
@@ -314,58 +314,59 @@ def test_a_ping_raises_at_the_end(stage: StartStage) -> None:
 # -- a peer that does not read --------------------------------------------------------------------
 
 
-def fill(role: Role, message: bytes = bytes(256 * KIB)) -> tuple[Doing[None], list[int]]:
-    """Send until the peer would have to read; return who sends, and what has been sent."""
-    sent: list[int] = []
+def fill(role: Role, message: bytes = bytes(256 * KIB)) -> tuple[Doing[None], list[bytes], int]:
+    """Send until the peer would have to read.
+
+    Returns:
+        Who sends, what it has sent, and how many messages that will be.
+    """
+    # The kernel takes up to ten megabytes for a peer that does not read, a window 64 kilobytes.
+    count = (2 if role.carrier.http2 else 20) * 1_000_000 // len(message)
+    sent: list[bytes] = []
 
     def send() -> None:
-        for _ in range(20_000_000 // len(message)):
+        for _ in range(count):
             role.ws.send(message)
-            sent.append(len(message))
+            sent.append(message)
+
+    def stuck() -> bool:
+        before = len(sent)
+        for _ in range(30):
+            gevent.sleep(0.001)
+        return len(sent) == before
 
     sending = role.begin(send)
-    until(lambda: role.carrier.call(lambda: stuck(sending, sent)))
-    return sending, sent
-
-
-def stuck(sending: Doing[None], sent: list[int]) -> bool:
-    """Tell whether nothing is sent while the loop turns often."""
-    before = len(sent)
-    deadline = time.monotonic() + 0.05
-    while time.monotonic() < deadline:
-        gevent.sleep(0.001)
-    return len(sent) == before
+    until(lambda: role.carrier.call(stuck))
+    assert not sending.over
+    return sending, sent, count
 
 
 @pytest.mark.slow
 def test_a_peer_that_does_not_read_blocks_who_sends(stage: StartStage) -> None:
     role = stage().open()
-    sending, sent = fill(role)
-    assert not sending.over
-    assert sum(sent) < 19_000_000
-    # What need not wait does not; the ping is taken, and answered when the peer reads.
+    sending, sent, count = fill(role)
+    assert len(sent) < count - 1
+    # What need not wait does not; of pings that came meanwhile the last one is answered.
     role.client.ping(b"first")
     role.client.ping(b"last")
     assert role.do(broadcast, [role.ws], b"to all") == [role.ws]
     received = 0
-    pongs = []
-    while received < 20_000_000 // (256 * KIB):
+    pongs: list[Pong] = []
+    while received < count or not pongs:
         event = role.client.event()
         if isinstance(event, Pong):
             pongs.append(event)
         else:
             assert event == bytes(256 * KIB)
             received += 1
+    assert pongs[-1] == Pong(b"last")
     sending.result()
-    assert pongs[-1:] in ([Pong(b"last")], [])
-    if not pongs:
-        assert role.client.event() == Pong(b"last")
 
 
 @pytest.mark.slow
 def test_a_peer_that_does_not_read_is_cut_off(stage: StartStage) -> None:
     role = stage(write_timeout=0.3).open()
-    sending, _ = fill(role)
+    sending, _, _ = fill(role)
     receiving = role.begin(role.ws.receive)
     for one in (sending, receiving):
         with pytest.raises(ClosedError) as caught:
@@ -388,14 +389,15 @@ def test_a_ping_times_out_though_the_peer_does_not_read(stage: StartStage) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("carrier", ["http1", "http2-h2"], indirect=True)
 def test_a_peer_that_reads_is_not_cut_off_however_much_is_sent(stage: StartStage) -> None:
     """What counts is that something has left, not how much still waits."""
-    timeout = 0.3
+    timeout = 0.5
     role = stage(write_timeout=timeout).open()
     message = bytes(16 * KIB)
     fill(role, message)
     wire = role.client.wire
-    deadline = time.monotonic() + 3 * timeout
+    deadline = time.monotonic() + 2.5 * timeout
     while time.monotonic() < deadline:
         # Two greenlets send while one message is read.
         for _ in range(2):
@@ -424,9 +426,10 @@ class Counted(str):
 @pytest.mark.slow
 def test_broadcast_sends_to_all_that_take_it(stage: StartStage) -> None:
     running = stage()
-    roles = [running.open(extensions="permessage-deflate") for _ in range(5)]
-    slow, closed, *fine = roles
-    fill(slow, bytes(range(256)) * 64)
+    slow = running.open()
+    closed, *fine = [running.open(extensions="permessage-deflate") for _ in range(4)]
+    roles = [slow, closed, *fine]
+    fill(slow)
     closed.client.close_frame()
     until(lambda: closed.ws.closed)
     message = Counted("to all")

@@ -3,6 +3,9 @@
 ``BLOCKED`` in the environment names packages that cannot be imported.
 """
 
+# Most of them are not typed.
+# mypy: disable-error-code="misc,untyped-decorator"
+
 from __future__ import annotations
 
 import os
@@ -23,8 +26,8 @@ import bottle
 import engineio
 import eventlet.websocket
 import flask_sock
-import flask_sockets
 import flask_socketio
+import flask_sockets
 import simple_websocket
 import socketio
 from flask import Flask
@@ -78,11 +81,13 @@ def flask_sock_app(**options: Any) -> Flask:
 
     @sock.route("/bye")
     def bye(ws: Any) -> None:
+        ws.receive()
         ws.send("bye")
         ws.close(4000, "enough")
 
     @sock.route("/leave")
     def leave(ws: Any) -> None:
+        ws.receive()
         ws.send("bye")
 
     return app
@@ -96,6 +101,7 @@ def gevent_websocket(environ: Environ, start_response: StartResponse) -> list[by
     if ws is None:
         return page(start_response)
     if environ["PATH_INFO"] == "/bye":
+        ws.receive()
         ws.send("bye")
         ws.close(4000, b"enough")
         return []
@@ -111,7 +117,7 @@ def gevent_websocket(environ: Environ, start_response: StartResponse) -> list[by
     raise AssertionError("a second end")
 
 
-class ResourceEcho(WebSocketApplication):  # type: ignore[misc,valid-type]
+class ResourceEcho(WebSocketApplication):
     def on_message(self, message: Any) -> None:
         if message is not None:
             self.ws.send(message)
@@ -120,8 +126,8 @@ class ResourceEcho(WebSocketApplication):  # type: ignore[misc,valid-type]
         closed.set()
 
 
-class ResourceBye(WebSocketApplication):  # type: ignore[misc,valid-type]
-    def on_open(self) -> None:
+class ResourceBye(WebSocketApplication):
+    def on_message(self, message: Any) -> None:
         self.ws.send("bye")
         self.ws.close(4000, b"enough")
 
@@ -142,7 +148,7 @@ RESOURCES = [("/page", resource_page), ("/echo", ResourceEcho), ("/bye", Resourc
 # -- Flask-Sockets ---------------------------------------------------------------------------
 
 
-class Sockets(flask_sockets.Sockets):  # type: ignore[misc]
+class Sockets(flask_sockets.Sockets):
     """Since Werkzeug 1.0 only rules that say so match a WebSocket."""
 
     def add_url_rule(self, rule: str, _: Any, f: Any, **options: Any) -> None:
@@ -166,6 +172,7 @@ def flask_sockets_app() -> Flask:
 
     @sockets.route("/bye")
     def bye(ws: Any) -> None:
+        ws.receive()
         ws.send("bye")
         ws.close(4000, b"enough")
 
@@ -204,6 +211,7 @@ def bottle_app() -> bottle.Bottle:
 @eventlet.websocket.WebSocketWSGI
 def eventlet_app(ws: Any) -> None:
     if ws.path == "/bye":
+        ws.wait()
         ws.send("bye")
         ws.close((4000, "enough"))
         return
@@ -217,7 +225,7 @@ def eventlet_app(ws: Any) -> None:
 def engineio_app() -> Any:
     server = engineio.Server(async_mode="gevent", max_http_buffer_size=LARGEST)
 
-    @server.on("message")  # type: ignore[untyped-decorator]
+    @server.on("message")
     def message(sid: str, data: Any) -> None:
         server.send(sid, data)
         if data == "dismiss":
@@ -229,19 +237,19 @@ def engineio_app() -> Any:
 def socketio_app() -> Any:
     server = socketio.Server(async_mode="gevent", max_http_buffer_size=LARGEST)
 
-    @server.event  # type: ignore[untyped-decorator]
+    @server.event
     def echo(sid: str, data: Any) -> Any:
         return data
 
-    @server.event  # type: ignore[untyped-decorator]
+    @server.event
     def say(sid: str, data: Any) -> None:
         server.emit("said", data)
 
-    @server.event  # type: ignore[untyped-decorator]
+    @server.event
     def dismiss(sid: str) -> None:
         server.disconnect(sid)
 
-    @server.event  # type: ignore[untyped-decorator]
+    @server.event
     def disconnect(sid: str, reason: str) -> None:
         server.emit("left", reason)
 
@@ -252,19 +260,19 @@ def flask_socketio_app() -> Flask:
     app = Flask(__name__)
     server = flask_socketio.SocketIO(app, async_mode="gevent", max_http_buffer_size=LARGEST)
 
-    @server.on("echo")  # type: ignore[untyped-decorator]
+    @server.on("echo")
     def echo(data: Any) -> Any:
         return data
 
-    @server.on("say")  # type: ignore[untyped-decorator]
+    @server.on("say")
     def say(data: Any) -> None:
         flask_socketio.emit("said", data, broadcast=True)
 
-    @server.on("dismiss")  # type: ignore[untyped-decorator]
+    @server.on("dismiss")
     def dismiss() -> None:
         flask_socketio.disconnect()
 
-    @server.on("disconnect")  # type: ignore[untyped-decorator]
+    @server.on("disconnect")
     def disconnect(reason: str) -> None:
         flask_socketio.emit("left", reason, broadcast=True)
 
@@ -294,7 +302,7 @@ def settle(environ: Environ, start_response: StartResponse) -> list[bytes]:
     """Wait until no request is active; return what does not end, and print a mark."""
     if active:
         quiet.wait(GIVEN_UP)
-    left = [name for name in active]
+    left = list(active)
     for thread in threading.enumerate():
         if "simple_websocket" in thread.name:
             thread.join(GIVEN_UP)

@@ -1,4 +1,4 @@
-# C types for websocket.py, for when it is compiled; see docs/architecture.rst.
+# C types for blocking.py, for when it is compiled; see docs/architecture.rst.
 
 cimport cython
 

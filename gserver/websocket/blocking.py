@@ -26,6 +26,7 @@ from gserver.websocket.session import (
     OVERHEAD,
     TOO_BIG,
     Session,
+    size_of,
 )
 
 _switch: Final = greenlet.greenlet.switch
@@ -79,7 +80,7 @@ class WebSocket(Session):
             self._await(messages, timeout)
         message: str | bytes = messages.pop(0)
         self._taken(len(message))
-        if len(message) > self._limit:
+        if size_of(message) > self._limit:
             self._refuse_size()
         return message
 
@@ -109,7 +110,7 @@ class WebSocket(Session):
             yield message
             return
         stream: deque[tuple[Any, bool]] = deque((piece, False) for piece in self._pieces)
-        self._queued += self._size + OVERHEAD * len(stream)
+        self._queued += sum(len(piece) + OVERHEAD for piece in self._pieces)
         self._size = 0
         self._pieces.clear()
         self._stream = stream
