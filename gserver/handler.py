@@ -18,6 +18,7 @@ from gevent.hub import Hub
 from greenlet import GreenletExit
 
 from gserver.api.errors import (
+    ConnectionClosed,
     Disconnected,
     LocalProtocolError,
     RemoteProtocolError,
@@ -189,7 +190,7 @@ class Handler:
         environ = stream.environ
         # The application may have done what it liked to its environ.
         where = f"{environ.get('REQUEST_METHOD')} {environ.get('RAW_URI')}"
-        if isinstance(exc, Disconnected):
+        if isinstance(exc, (Disconnected, ConnectionClosed)):
             logger.debug("%s: %s", where, exc)
             stream.abort()
             return

@@ -297,9 +297,12 @@ class Stream:
 
     def _start_again(self, exc_info: ExcInfo | None) -> None:
         """Allow a further call of start_response, or raise."""
-        if exc_info is None:
-            if self.state is SWITCHED:
+        if self.state is SWITCHED:
+            if self.offer is not None and self.offer.retract():
+                self.state = HEADERS  # nothing was sent for the promise
+            elif exc_info is None:
                 return
+        if exc_info is None:
             raise LocalProtocolError("start_response was called a second time without exc_info")
         try:
             if self.state is not START and self.state is not HEADERS:

@@ -68,6 +68,10 @@ def sink(ws):
 def deaf(ws):  # receives nothing
     Seen.gate.wait()
 
+def late(ws):
+    Seen.gate.wait()
+    echo(ws)
+
 def pieces(ws):
     while True:
         ws.send("%d" % sum(len(piece) for piece in ws.receive_pieces()))
@@ -88,7 +92,7 @@ def close(ws):
     ws.close()
 
 handlers = {
-    one.__name__: one for one in (echo, sink, deaf, pieces, endless, some, spread, close)
+    one.__name__: one for one in (echo, sink, deaf, late, pieces, endless, some, spread, close)
 }
 
 def counted(handler):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, overload
 
 from gserver.api.errors import HandshakeError
@@ -28,6 +29,7 @@ _is_key: Final = re.compile(r"[A-Za-z0-9+/]{22}==").fullmatch
 
 Environ: TypeAlias = dict[str, Any]
 WebSocketHandler: TypeAlias = Callable[["WebSocket"], object]
+_Handler: TypeAlias = WebSocketHandler | Callable[[Any, "WebSocket"], object]  # or a method
 
 
 class Offer(Protocol):
@@ -41,13 +43,13 @@ class Offer(Protocol):
 
 
 @overload
-def websocket(handler: WebSocketHandler) -> LiteApplication: ...
+def websocket(handler: _Handler) -> LiteApplication: ...
 @overload
 def websocket(
     *, subprotocols: Sequence[str] = (), origins: str | Iterable[str] = ()
-) -> Callable[[WebSocketHandler], LiteApplication]: ...
+) -> Callable[[_Handler], LiteApplication]: ...
 def websocket(
-    handler: WebSocketHandler | None = None,
+    handler: _Handler | None = None,
     *,
     subprotocols: Sequence[str] = (),
     origins: str | Iterable[str] = (),
@@ -69,20 +71,21 @@ def websocket(
         origins: Sites whose pages may connect, beside the server's own: ``"https://a.example"``;
             ``"*"`` for all. Clients that are no browsers send no Origin, and may always.
     """
-    if isinstance(subprotocols, str):
-        raise TypeError("subprotocols must be a sequence of names, not a str")
+    _check_names(subprotocols)
     allowed = _origins(origins)
 
-    def decorate(handler: WebSocketHandler) -> LiteApplication:
+    def decorate(handler: _Handler) -> LiteApplication:
         if not callable(handler):
             raise TypeError(f"@websocket takes one callable, not {handler!r}")
 
-        def application(environ: Environ) -> tuple[str, list[tuple[str, str]], list[bytes]]:
+        def application(*arguments: Any) -> tuple[str, list[tuple[str, str]], list[bytes]]:
+            *bound, environ = arguments  # a method gets its object first
             try:
                 offer = _find_offer(environ, allowed)
             except HandshakeError as exc:
                 return exc.response
-            header = offer.promise(handler, choose_subprotocol(environ, subprotocols))
+            run: Any = partial(handler, *bound) if bound else handler
+            header = offer.promise(run, choose_subprotocol(environ, subprotocols))
             # Some middleware insists on a type, which the client never sees.
             return "101 Switching Protocols", [("Content-Type", "text/plain"), header], []
 
@@ -109,6 +112,7 @@ def accept(
         HandshakeError: The request cannot be upgraded. Its `response` is the answer to return.
         ConnectionClosed: The client has gone.
     """
+    _check_names(subprotocols)
     offer = _find_offer(environ, _origins(origins))
     return offer.accept(choose_subprotocol(environ, subprotocols))
 
@@ -159,6 +163,11 @@ def _is_welcome(origin: str, environ: Environ, origins: frozenset[str]) -> bool:
     # Only the host and port: behind a proxy that ends TLS the scheme would differ.
     own = origin.partition("://")[2]
     return "*" in origins or origin in origins or own == environ.get("HTTP_HOST", "").lower() != ""
+
+
+def _check_names(subprotocols: object) -> None:
+    if isinstance(subprotocols, str):
+        raise TypeError("subprotocols must be a sequence of names, not a str")
 
 
 def _origins(origins: str | Iterable[str]) -> frozenset[str]:

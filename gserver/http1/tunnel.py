@@ -156,8 +156,9 @@ class Tunnel:
             self._receiver.drained()
 
     def expire(self) -> None:
-        """Cut off a client that does not read."""
-        self._connection.abort()
+        """Cut off a client that does not read what comes last; before, that is noticed above."""
+        if self._finishing:
+            self._connection.abort()
 
     def drain(self) -> None:
         """Take leave."""

@@ -50,7 +50,8 @@ _SECRET: Final = frozenset({"set-cookie", "authorization"})
 
 def _encode(name: str, value: str) -> Field:
     lower = name.lower()
-    return lower.encode("ascii"), value.encode("latin-1"), lower in _SECRET
+    # White space around a value would make the response malformed (RFC 9113 8.2.1).
+    return lower.encode("ascii"), value.strip(" \t").encode("latin-1"), lower in _SECRET
 
 
 _FIELDS: Final = FieldCache(_encode)

@@ -160,6 +160,7 @@ class WebSocket(Session):
         """
         turn = self._turn
         if turn is not None:
+            self._check_turn()
             with turn:
                 self._send(self._writer.message(message))
         else:
@@ -182,12 +183,17 @@ class WebSocket(Session):
             raise TypeError("send_pieces takes an iterable of pieces; send() takes one message")
         if self._turn is None:
             self._turn = RLock()
+        self._check_turn()
         with self._turn:
-            self._fragmenting = True
+            self._fragmenter = getcurrent()
             try:
                 self._send_fragments(iter(pieces))
             finally:
-                self._fragmenting = False
+                self._fragmenter = None
+
+    def _check_turn(self) -> None:
+        if self._fragmenter is getcurrent():
+            raise RuntimeError("what makes the pieces of a message cannot send others amid them")
 
     def _send_fragments(self, pieces: Iterator[Any]) -> None:
         held: Any = next(pieces, "")  # one is held back: the last fragment says that it is
@@ -222,7 +228,10 @@ class WebSocket(Session):
         pings = self._pings
         pings[payload] = (getcurrent(), 0.0)
         try:
-            self._send(encode_ping(payload))
+            # Past what waits for the peer to read: the timeout is for that, too.
+            if self.closed:
+                raise self._closed()
+            self._write(encode_ping(payload))
             # An answer to a later one answers this one too (RFC 6455 5.5.3).
             self._wait(lambda: pings[payload][1] > 0 or self._over, timeout)
             came = pings[payload][1]
@@ -287,12 +296,22 @@ class WebSocket(Session):
             while not come():
                 _switch(self._hub)
             return
-        deadline = time.monotonic() + timeout
-        timer = self._hub.loop.timer(max(timeout, 0))
-        timer.start(getcurrent().switch)
+        if timeout <= 0:
+            if not come():
+                raise TimeoutError("nothing has come")
+            return
+        rung: list[bool] = []
+        me = getcurrent()
+
+        def ring() -> None:
+            rung.append(True)
+            me.switch()
+
+        timer = self._hub.loop.timer(timeout)
+        timer.start(ring, update=True)  # from now on, not from when this turn of the loop began
         try:
             while not come():
-                if time.monotonic() >= deadline:
+                if rung:
                     raise TimeoutError(f"nothing came in {timeout:g} seconds")
                 _switch(self._hub)
         finally:

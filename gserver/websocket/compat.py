@@ -58,7 +58,7 @@ class GeventWebSocket:
     def closed(self) -> bool:
         """Nothing can be sent any more; asking does not accept."""
         websocket = self._offer.websocket
-        return self._ended or (websocket is not None and websocket.closed)
+        return self._ended or self._offer.over or (websocket is not None and websocket.closed)
 
     def receive(self) -> str | bytearray | None:
         """Return the next message, binary as bytearray; None once the WebSocket is closed.

@@ -125,6 +125,11 @@ class Offer:
         self._request.claim()
         return self._request
 
+    @property
+    def over(self) -> bool:
+        """The request has been answered, one way or the other."""
+        return self._request is None
+
     # -- for the server ----------------------------------------------------------------------
 
     def confirm(self, headers: Headers) -> None:
@@ -142,10 +147,16 @@ class Offer:
         self._confirmed = True
         self._token = ""
 
-    def fail(self, exc: BaseException) -> bool:
-        """Note what the application raised; False if the client can still be answered."""
+    def retract(self) -> bool:
+        """Forget the response that was returned, unless it was acted upon."""
         if self.websocket is None and self._socket is None:
             self._confirmed = False
+            return True
+        return False
+
+    def fail(self, exc: BaseException) -> bool:
+        """Note what the application raised; False if the client can still be answered."""
+        if self.retract():
             return False
         if isinstance(exc, StopIteration) and self._socket is not None:
             return True  # how libraries tell gunicorn that they have answered themselves

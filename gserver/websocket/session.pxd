@@ -33,7 +33,7 @@ cdef class Session:
     cdef object _reader
     cdef list _writers
     cdef object _turn
-    cdef bint _fragmenting
+    cdef object _fragmenter
     cdef Py_ssize_t _streak
     cdef Py_ssize_t _written
     cdef Py_ssize_t _taken_off

@@ -101,7 +101,7 @@ class Session:
 
         self._writers: list[Any] | None = None  # greenlets that wait until the peer reads
         self._turn: RLock | None = None  # once somebody has sent fragments
-        self._fragmenting = False
+        self._fragmenter: Any = None  # the greenlet that does
         self._streak = 0
         self._written = self._taken_off = 0  # bytes, in all; at the last look
         self._write_deadline = _NEVER
@@ -194,7 +194,7 @@ class Session:
 
     def try_send(self, frame: bytes) -> bool:
         """Send a frame unless it would have to wait; never blocks."""
-        if self.closed or self._fragmenting or self._carrier.unsent > HIGH_WATER:
+        if self.closed or self._fragmenter is not None or self._carrier.unsent > HIGH_WATER:
             return False
         self._write(frame)
         return True
@@ -275,7 +275,7 @@ class Session:
             return
         now = time.monotonic()
         for sent in list(self._pings):
-            who, came = self._pings[sent]
+            who, came = self._pings.get(sent, (None, 1.0))
             if not came:
                 self._pings[sent] = (who, now)
                 self._wake(who)
@@ -296,9 +296,9 @@ class Session:
             self._finish(*self._closing, False)
             return
         self._end = (code, reason, by_peer)
-        if self._messages or self._stream:
-            clock = self._server.clock
-            self._close_deadline = clock.after(self._server.config.websocket_close_timeout)
+        timeout = self._server.config.websocket_close_timeout
+        if timeout and (self._messages or self._stream):
+            self._close_deadline = self._server.clock.after(timeout)
             self._set_deadline()
         else:
             self._answer_end()
@@ -306,7 +306,7 @@ class Session:
     def receive_eof(self) -> None:
         """End, with or without a Close frame."""
         if self._end is not None:
-            self._finish(*self._end)
+            self._answer_end()  # it may still read
         elif self._closing is not None:
             self._finish(*self._closing, False)
         else:
