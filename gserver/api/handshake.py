@@ -43,7 +43,9 @@ class Offer(Protocol):
 
 
 @overload
-def websocket(handler: _Handler) -> LiteApplication: ...
+def websocket(
+    handler: _Handler, *, subprotocols: Sequence[str] = (), origins: str | Iterable[str] = ()
+) -> LiteApplication: ...
 @overload
 def websocket(
     *, subprotocols: Sequence[str] = (), origins: str | Iterable[str] = ()

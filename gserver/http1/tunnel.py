@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Bytes that are received at once: few while messages are small, for the room costs time.
 _PACKET: Final = 32768
 _BULK: Final = 131072
+# Blocks below this are put together while they wait.
+_SMALL: Final = 4096
 # So many packets that would have fitted into the smaller room end the use of the larger.
 _SMALL_IN_A_ROW: Final = 8
 
@@ -79,7 +81,11 @@ class Tunnel:
         if connection.blocked:
             if self._waiting is None:
                 self._waiting = []
-            self._waiting.append(data)
+            if self._waiting and len(self._waiting[-1]) < _SMALL:
+                # Small ones would be many objects.
+                self._waiting[-1] += data
+            else:
+                self._waiting.append(data)
             self._size += len(data)
         else:
             connection.offer(data)

@@ -79,6 +79,8 @@ cdef enum:
     PROTOCOL_ERROR = 1
     FRAME_SIZE_ERROR = 6
     ENHANCE_YOUR_CALM = 11
+    # Blocks below this are put together while they wait
+    SMALL = 4096
     # The longest frame that pull() adds to what it has: a DATA frame of the default size
     FRAME_ROOM = 16384 + 9
     # Kinds of field sections that nghttp2 copies
@@ -354,6 +356,7 @@ cdef class NghttpEngine:
 
     def send_data(self, int32_t id, bytes data not None):
         cdef _Stream stream = self._streams.get(id)
+        cdef Py_ssize_t last
         if stream is None:
             return
         stream.tell = True
@@ -361,10 +364,14 @@ cdef class NghttpEngine:
         if stream.block is None:
             stream.block = data
             stream.offset = 0
-        elif stream.blocks is None:
+        elif not stream.blocks:
             stream.blocks = [data]
         else:
-            stream.blocks.append(data)
+            last = len(stream.blocks) - 1
+            if len(<bytes>stream.blocks[last]) < SMALL:
+                stream.blocks[last] = stream.blocks[last] + data  # many small ones: many objects
+            else:
+                stream.blocks.append(data)
         self._resume(stream)
 
     def send_end(self, int32_t id, list trailers not None):

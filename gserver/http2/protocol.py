@@ -188,6 +188,12 @@ class Http2:
             self._unread[number] = self.connection.config.limit_unread_body
         self.schedule()
 
+    def give_up(self, number: int, code: ErrorCode) -> None:
+        """Reset a stream whose handler has finished, if it is still there."""
+        self._unread.pop(number, None)
+        self.engine.reset(number, code)
+        self.schedule()
+
     # -- the rest ----------------------------------------------------------------------------
 
     def begin_upgraded(self, settings: bytes, environ: Environ) -> None:

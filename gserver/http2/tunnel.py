@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gserver.clock import NEVER
 from gserver.http2.engine import ErrorCode
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from gserver.http2.stream import Http2Stream
     from gserver.websocket.carrier import Receiver
 
+# Seconds that a client has to end a stream that the server has ended.
+_LINGER: Final = 5.0
 # Who sends so much at once has more to send, and gets a larger window.
 _BULK: Final = 16384
 
@@ -30,6 +33,7 @@ class Http2Tunnel:
 
     Attributes:
         id: The stream's number.
+        deadline: When `expire` is called.
     """
 
     def __init__(self, stream: Http2Stream, protocol: Http2) -> None:
@@ -43,6 +47,8 @@ class Http2Tunnel:
         self._widened = False
         self._paused = False
         self._finishing = False
+        self.deadline = NEVER
+        self._left = 0  # unsent at the last look
 
     # -- for the WebSocket -------------------------------------------------------------------
 
@@ -54,7 +60,7 @@ class Http2Tunnel:
     @property
     def peer(self) -> str:
         """Who is at the other end."""
-        return f"{self._protocol.connection.peer} stream {self.id}"
+        return self._protocol.connection.peer
 
     def attach(self, receiver: Receiver) -> None:
         """Say who is told of what comes."""
@@ -86,6 +92,27 @@ class Http2Tunnel:
             if not self._stream.gone:
                 self._engine.send_end(self.id, [])
                 self._protocol.schedule()
+                self._watch_end()
+
+    def _watch_end(self) -> None:
+        """See that the client takes what is left, and ends the stream: nobody else will notice."""
+        connection = self._protocol.connection
+        self._left = self.unsent
+        timeout = connection.config.write_timeout if self._left else _LINGER
+        self.deadline = connection.clock.after(timeout)
+        connection.clock.watched.add(self)
+
+    def expire(self) -> None:
+        """Give the stream up if the client makes no progress."""
+        protocol = self._protocol
+        protocol.connection.clock.watched.discard(self)
+        left = self.unsent
+        if protocol.connection.closed or self._stream.gone:
+            return
+        if left < self._left:
+            self._watch_end()
+        else:
+            protocol.give_up(self.id, ErrorCode.CANCEL if left else ErrorCode.NO_ERROR)
 
     def abort(self) -> None:
         """Cut the client off."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _socket
 import logging
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gevent import getcurrent, socket
@@ -28,6 +29,7 @@ _PACKET: Final = 65536
 # Bytes that may wait for a client that does not read, or for a library that does not.
 _HIGH_WATER: Final = 65536
 _LONGEST_HEAD: Final = 65536
+_STATUS_LINE: Final = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2} [ -~]*)").fullmatch
 _END: Final = b"\r\n\r\n"
 # The server's to send, on the protocol that it speaks.
 _OWN: Final = frozenset({"connection", "upgrade", "content-length", "transfer-encoding", "date"})
@@ -123,7 +125,10 @@ class RawSocket:
             return b""
         try:
             line, *lines = head.decode("latin-1").split("\r\n")
-            status = line.split(" ", 1)[1]
+            match = _STATUS_LINE(line)
+            if match is None:
+                raise ValueError(f"malformed status line {line[:99]!r}")
+            status = match[1]
             pairs = [line.partition(":")[::2] for line in lines]
             headers = [(name, value.strip()) for name, value in pairs if name.lower() not in _OWN]
             if status.startswith("101"):
@@ -170,7 +175,9 @@ class RawSocket:
         if not self._inbound and not self._ended:
             self._shut()
 
-    lost = receive_eof
+    def lost(self) -> None:
+        """End both directions: the library's next send fails, too."""
+        self._end()
 
     def _shut(self) -> None:
         try:

@@ -5,8 +5,8 @@ cimport cython
 from gserver.websocket.frames cimport FrameReader, FrameWriter
 
 cdef double _NEVER
-cdef Py_ssize_t _PIECES
-cdef int BINARY, CLOSE, PING
+cdef Py_ssize_t _PIECES, _WORK, _FRAME
+cdef int BINARY, PING, PONG
 
 
 cdef class Session:
@@ -39,6 +39,8 @@ cdef class Session:
     cdef Py_ssize_t _taken_off
     cdef double _write_deadline
     cdef object _pong
+    cdef list _pongs
+    cdef bint _behind
     cdef tuple _end
     cdef tuple _closing
     cdef bint _over
@@ -53,6 +55,7 @@ cdef class Session:
     @cython.locals(unsent=Py_ssize_t)
     cdef Py_ssize_t _write(self, bytes frame) except -1
     cdef _take_piece(self, object payload, bint last)
-    @cython.locals(frames=FrameReader, kind=int)
     cpdef receive_data(self, bytes data)
+    @cython.locals(frames=FrameReader, kind=int, work=Py_ssize_t)
+    cdef _take_events(self)
     cpdef bint try_send(self, bytes frame)

@@ -21,8 +21,8 @@ from gserver.websocket.carrier import Carrier, Server
 from gserver.websocket.deflate import Deflate
 from gserver.websocket.frames import (
     BINARY,
-    CLOSE,
     PING,
+    PONG,
     Broken,
     FrameReader,
     FrameWriter,
@@ -49,6 +49,9 @@ HIGH_WATER: Final = 65536
 OVERHEAD: Final = 64
 """What a message in the queue costs beside its content: empty ones must count too."""
 
+# What is taken in one turn of the loop: bytes, and a frame costs as much as so many of them.
+_WORK: Final = 131072
+_FRAME: Final = 256
 # Pieces of a message are put together when there are so many: a peer may send single bytes.
 _PIECES: Final = 256
 
@@ -102,10 +105,11 @@ class Session:
         self._writers: list[Any] | None = None  # greenlets that wait until the peer reads
         self._turn: RLock | None = None  # once somebody has sent fragments
         self._fragmenter: Any = None  # the greenlet that does
-        self._streak = 0
-        self._written = self._taken_off = 0  # bytes, in all; at the last look
+        self._streak = self._written = self._taken_off = 0  # sends; bytes; of them at a last look
         self._write_deadline = _NEVER
-        self._pong: bytes | None = None
+        self._pong: bytes | None = None  # for when the peer reads
+        self._pongs: list[bytes] = []
+        self._behind = False  # frames have come that were not looked at
 
         # The end: what the queue ends with, whether a Close frame was sent, and who waits for it.
         self._end: tuple[int, str, bool] | None = None
@@ -139,8 +143,9 @@ class Session:
             self._resume()
 
     def _resume(self) -> None:
+        """Take more from the peer, in the next turn of the loop."""
         self._paused = False
-        self._carrier.resume()
+        self._hub.loop.run_callback(self._catch_up)
 
     def _write(self, frame: bytes) -> int:
         """Write a frame, and return how much the peer has to take before it is through."""
@@ -206,29 +211,63 @@ class Session:
         if self._end is not None:
             return  # what comes behind a Close frame, or an error, is no matter
         self._alive = True
+        self._frames.feed(data)
+        self._take_events()
+
+    def _take_events(self) -> None:
+        """Do what the frames say that have come, as many as may be taken in one turn."""
         frames = self._frames
-        frames.feed(data)
+        work = 0
+        self._behind = False
         try:
             while (event := frames.next()) is not None:
                 kind, payload, last = event
                 if kind <= BINARY:
                     self._take_piece(payload, last)
+                    work += len(payload)
                 elif kind == PING:
                     self._answer(payload)
-                elif kind == CLOSE:
+                elif kind == PONG:
+                    self._take_pong(payload)
+                else:
                     self._take_close(*payload)
                     break
-                else:
-                    self._take_pong(payload)
+                work += _FRAME
+                # A kilobyte may be inflated to a megabyte, and a packet hold a thousand of those.
+                if work > _WORK or self._queued > self._max_queue:
+                    self._behind = True
+                    break
+            self._send_pongs()
         except Broken as exc:
             self._break(exc)
+        self._let_wait()
         # Not before: a greenlet that was woken for each message would be switched to for each.
-        if self._reader is None:
-            if self._queued + self._size > self._max_queue and self._closing is None:
-                self._paused = True
-                self._carrier.pause()
-        elif self._messages or self._stream or self._end is not None:
+        if self._reader and (self._messages or self._stream or self._end is not None):
             self._reader.switch()
+
+    def _let_wait(self) -> None:
+        """Take nothing more from the peer while this side is behind, or the queue full."""
+        if self._paused:
+            return
+        if (
+            self._reader is None
+            and self._queued + self._size > self._max_queue
+            and self._closing is None
+        ):
+            self._paused = True
+            self._carrier.pause()
+        elif self._behind:
+            self._carrier.pause()
+            self._hub.loop.run_callback(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Take what an earlier turn has left, and then more; unless the queue is full."""
+        if self._paused or self._end is not None:
+            return
+        if self._behind:
+            self._take_events()
+        if not self._behind and not self._paused:
+            self._carrier.resume()
 
     def _take_piece(self, payload: Any, last: bool) -> None:
         if self._dropping:
@@ -263,12 +302,16 @@ class Session:
 
     def _answer(self, payload: bytes) -> None:
         """Answer a Ping; only the last one, if the peer does not read (RFC 6455 5.5.3)."""
-        if self._closing is not None:
-            return
-        if self._carrier.unsent > HIGH_WATER:
+        if self._carrier.unsent:
             self._pong = payload
-        else:
-            self._write(encode_pong(payload))
+        elif self._closing is None:
+            self._pongs.append(encode_pong(payload))
+
+    def _send_pongs(self) -> None:
+        """Send the answers to the Pings of one packet."""
+        if self._pongs:
+            self._write(b"".join(self._pongs))
+            self._pongs.clear()
 
     def _take_pong(self, payload: bytes) -> None:
         if not self._pings or payload not in self._pings:
@@ -292,6 +335,7 @@ class Session:
 
     def _take_end(self, code: int, reason: str, by_peer: bool) -> None:
         """End: at once, or when the handler has received what came before."""
+        self._send_pongs()
         if self._closing is not None:
             self._finish(*self._closing, False)
             return
