@@ -16,5 +16,3 @@ cdef class Http2Tunnel:
     cdef bint _widened
     cdef bint _paused
     cdef bint _finishing
-    cdef public double deadline
-    cdef Py_ssize_t _left

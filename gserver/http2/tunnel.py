@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gserver.clock import NEVER
 from gserver.http2.engine import ErrorCode
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ class Http2Tunnel:
 
     Attributes:
         id: The stream's number.
-        deadline: When `expire` is called.
     """
 
     def __init__(self, stream: Http2Stream, protocol: Http2) -> None:
@@ -47,8 +45,6 @@ class Http2Tunnel:
         self._widened = False
         self._paused = False
         self._finishing = False
-        self.deadline = NEVER
-        self._left = 0  # unsent at the last look
 
     # -- for the WebSocket -------------------------------------------------------------------
 
@@ -92,27 +88,7 @@ class Http2Tunnel:
             if not self._stream.gone:
                 self._engine.send_end(self.id, [])
                 self._protocol.schedule()
-                self._watch_end()
-
-    def _watch_end(self) -> None:
-        """See that the client takes what is left, and ends the stream: nobody else will notice."""
-        connection = self._protocol.connection
-        self._left = self.unsent
-        timeout = connection.config.write_timeout if self._left else _LINGER
-        self.deadline = connection.clock.after(timeout)
-        connection.clock.watched.add(self)
-
-    def expire(self) -> None:
-        """Give the stream up if the client makes no progress."""
-        protocol = self._protocol
-        protocol.connection.clock.watched.discard(self)
-        left = self.unsent
-        if protocol.connection.closed or self._stream.gone:
-            return
-        if left < self._left:
-            self._watch_end()
-        else:
-            protocol.give_up(self.id, ErrorCode.CANCEL if left else ErrorCode.NO_ERROR)
+                _Rest(self._protocol, self.id)
 
     def abort(self) -> None:
         """Cut the client off."""
@@ -195,3 +171,34 @@ class Http2Tunnel:
             if self._chunks:
                 self._engine.consume(self.id, sum(map(len, self._chunks)))
             self._protocol.read_away(self.id)
+
+
+class _Rest:
+    """What is left of a stream once its WebSocket is over: bytes to be sent, an end to come.
+
+    Nobody else would notice a client that takes none of them, or never ends the stream.
+    """
+
+    def __init__(self, protocol: Http2, number: int) -> None:
+        self._protocol = protocol
+        self._number = number
+        self._watch()
+
+    def _watch(self) -> None:
+        connection = self._protocol.connection
+        self._left = self._protocol.engine.unsent(self._number)
+        timeout = connection.config.write_timeout if self._left else _LINGER
+        self.deadline = connection.clock.after(timeout)
+        connection.clock.watched.add(self)
+
+    def expire(self) -> None:
+        """Reset the stream if the client makes no progress."""
+        protocol = self._protocol
+        protocol.connection.clock.watched.discard(self)
+        if protocol.connection.closed:
+            return
+        left = protocol.engine.unsent(self._number)
+        if left < self._left:
+            self._watch()
+        else:
+            protocol.give_up(self._number, ErrorCode.CANCEL if left else ErrorCode.NO_ERROR)

@@ -334,6 +334,17 @@ def test_engineio_talks(open_ws: Open) -> None:
     assert ws.shut() in (Close(), Close(1000))
 
 
+@routes("command", "command-alone")
+def test_engineio_talks_to_another_client(connect: Connect) -> None:
+    """Over TLS too."""
+    ws = connect(engineio())
+    opened(ws.receive(10))
+    for message in ("4grüß", b"\0\xff", "4" + "x" * LARGE, os.urandom(LARGE)):
+        ws.send(message)
+        assert ws.receive(10) == message
+    ws.close()
+
+
 @four
 def test_engineio_upgrades_from_polling(server: ServerProcess, open_ws: Open) -> None:
     with server.client() as client:
@@ -363,14 +374,21 @@ def test_an_engineio_client_vanishes(open_ws: Open) -> None:
 # -- Socket.IO and its client ----------------------------------------------------------------
 
 
-def start_client(
-    server: ServerProcess, scheme: str, certificate: str, path: str, *arguments: str
-) -> subprocess.Popen[str]:
-    match = re.search(rf"{scheme}://\S+:\d+", server.text)
-    assert match
+def start_client(server: ServerProcess, path: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start one in a process of its own.
+
+    Not over TLS: it reads and writes in two threads, for which OpenSSL's sessions are not made
+    and CPython's had no lock for long; now and then such a client sees an end that is none.
+    """
     script = str(APPS / "socketio_client.py")
     return subprocess.Popen(
-        [sys.executable, script, match[0], f"{path}/socket.io", certificate, *arguments],
+        [
+            sys.executable,
+            script,
+            f"http://127.0.0.1:{server.port}",
+            f"{path}/socket.io",
+            *arguments,
+        ],
         # Its `websocket` is the package of websocket-client.
         env={**os.environ, "PYTHONSAFEPATH": "1"},
         stdout=subprocess.PIPE,
@@ -383,27 +401,19 @@ UPGRADED = ("polling", "websocket")
 
 
 @pytest.mark.parametrize(
-    ("route", "scheme", "path", "transports"),
+    ("route", "path", "transports"),
     [
-        ("command", "http", "/flask-socketio", WEBSOCKET),
-        ("command", "https", "/flask-socketio", UPGRADED),
-        ("command", "http", "/socketio", UPGRADED),
-        ("command-alone", "http", "/flask-socketio", UPGRADED),
-        ("command-alone", "https", "/flask-socketio", WEBSOCKET),
-        ("command-alone", "http", "/socketio", WEBSOCKET),
-        ("gunicorn", "http", "/flask-socketio", UPGRADED),
+        ("command", "/flask-socketio", WEBSOCKET),
+        ("command", "/socketio", UPGRADED),
+        ("command-alone", "/flask-socketio", UPGRADED),
+        ("command-alone", "/socketio", WEBSOCKET),
+        ("gunicorn", "/flask-socketio", UPGRADED),
     ],
     indirect=["route"],
 )
-def test_socketio(
-    server: ServerProcess,
-    certificate: tuple[str, str],
-    scheme: str,
-    path: str,
-    transports: tuple[str, ...],
-) -> None:
+def test_socketio(server: ServerProcess, path: str, transports: tuple[str, ...]) -> None:
     """Three clients: echoes, a broadcast, one leaves, one is dismissed."""
-    client = start_client(server, scheme, certificate[0], path, "talk", *transports)
+    client = start_client(server, path, "talk", *transports)
     output, _ = client.communicate(timeout=30)
     assert json.loads(output) == {
         "transport": "websocket",
@@ -418,11 +428,11 @@ def test_socketio(
 
 
 @pytest.mark.parametrize("kind", ["command", "gunicorn"])
-def test_stopping_ends_them_all(launch: Launch, certificate: tuple[str, str], kind: str) -> None:
+def test_stopping_ends_them_all(launch: Launch, kind: str) -> None:
     server = launch(kind)
     settle(server)
     before = len(server.text)
-    client = start_client(server, "http", certificate[0], "/socketio", "wait", *WEBSOCKET)
+    client = start_client(server, "/socketio", "wait", *WEBSOCKET)
     targets = [f"/{name}/echo" for name in RAW + WRAPPED]
     targets += ["/flask-sock-pinging/echo", engineio()]
     with ExitStack() as stack:
