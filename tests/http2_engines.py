@@ -90,7 +90,7 @@ class Wire:
     def __init__(
         self, make: MakeEngine, settings: dict[int, int] | None = None, **changes: int
     ) -> None:
-        self.settings = replace(SETTINGS, **changes)
+        self.settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
         self.open: set[int] = set()  # for tests to note streams in
         self.charged: list[tuple[int, int]] = []
         self.allowed = 1000

@@ -16,7 +16,12 @@ from typing import Final
 
 from greenlet import GreenletExit
 
-from gserver.api.errors import ConnectionClosed, Disconnected, LocalProtocolError
+from gserver.api.errors import (
+    ConnectionClosed,
+    Disconnected,
+    LocalProtocolError,
+    WebSocketError,
+)
 from gserver.api.handshake import OFFER, WebSocketHandler
 from gserver.websocket.blocking import WebSocket
 from gserver.websocket.carrier import Headers, Server, Upgradable
@@ -191,7 +196,7 @@ class Offer:
     def _judge(self, exc: BaseException) -> None:
         """Find the close code for what a handler raised."""
         where = f"WebSocket {self._environ.get('RAW_URI')}"
-        if isinstance(exc, (ConnectionClosed, Disconnected)):
+        if isinstance(exc, (WebSocketError, Disconnected)):
             logger.debug("%s: %s", where, exc)
         elif isinstance(exc, GreenletExit):
             logger.warning("%s: cut off, the server stops", where)

@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gevent import getcurrent, socket
+from gevent.lock import RLock
 
 from gserver.websocket.carrier import Carrier, Headers, Server, Upgradable
 
@@ -38,19 +39,47 @@ _OWN: Final = frozenset({"connection", "upgrade", "content-length", "transfer-en
 class LazySocket:
     """Opens the `RawSocket` when something of it is used."""
 
-    __slots__ = ("_offer",)
+    __slots__ = ("_offer", "_opened")
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
+        self._opened: Any = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self._offer.open_socket().socket, name)
+        if self._opened is None:
+            self._opened = self._offer.open_socket().socket
+        # Also when the request is over: a library's threads may end later than its handler.
+        return getattr(self._opened, name)
 
     def get_socket(self) -> Any:
         """Return the socket, as eventlet's input does."""
         return self
+
+
+class _Socket(socket.socket):
+    """A socket whose `send` sends all, and whose frames stay whole.
+
+    Libraries use it as if it were a blocking one of the kernel's, from several greenlets.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._turn = RLock()
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send all of `data`; blocks."""
+        view = memoryview(data).cast("B")
+        sent = 0
+        with self._turn:
+            while sent < len(view):
+                sent += super().send(view[sent:], flags)
+        return sent
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all of `data`; blocks."""
+        self.send(data, flags)
 
 
 class RawSocket:
@@ -72,7 +101,7 @@ class RawSocket:
         ours, theirs = _socket.socketpair()
         ours.setblocking(False)
         self._ours = ours
-        self.socket = socket.socket(fileno=theirs.detach())
+        self.socket = _Socket(fileno=theirs.detach())
         self._head = b""  # what the library has written of its answer
         self._inbound = b""  # what the library has not taken
         self._unsent = 0  # at the last look

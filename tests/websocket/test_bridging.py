@@ -323,11 +323,11 @@ class Room:
 
     name = "room"
 
-    @websocket  # type: ignore[arg-type]
+    @websocket
     def talk(self, ws: WebSocket) -> None:
         ws.send(self.name)
 
-    @websocket(subprotocols=["chat"])  # type: ignore[arg-type]
+    @websocket(subprotocols=["chat"])
     def chat(self, ws: WebSocket) -> None:
         ws.send(self.name)
 
