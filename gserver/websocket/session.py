@@ -49,9 +49,10 @@ HIGH_WATER: Final = 65536
 OVERHEAD: Final = 64
 """What a message in the queue costs beside its content: empty ones must count too."""
 
-# What is taken in one turn of the loop: bytes, and a frame costs as much as so many of them.
+# What is taken in one turn of the loop: bytes, and a frame costs as much as so many of them, for a
+# compressed one needs an inflater of its own.
 _WORK: Final = 131072
-_FRAME: Final = 256
+_FRAME: Final = 1024
 # Pieces of a message are put together when there are so many: a peer may send single bytes.
 _PIECES: Final = 256
 
