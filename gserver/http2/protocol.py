@@ -125,6 +125,9 @@ class Http2:
             self.engine.announce_shutdown()
             self.engine.ping()
             self.connection.deadline = self.connection.clock.after(_GOODBYE)
+            for number in self._unread:
+                self.engine.discard(number)
+            self._unread.clear()
             for stream in list(self.streams.values()):
                 stream.drain()
             self.schedule()
@@ -190,9 +193,9 @@ class Http2:
 
     def give_up(self, number: int, code: ErrorCode) -> None:
         """Reset a stream whose handler has finished, if it is still there."""
-        self._unread.pop(number, None)
-        self.engine.reset(number, code)
-        self.schedule()
+        if self._unread.pop(number, None) is not None or self.engine.unsent(number):
+            self.engine.reset(number, code)
+            self.schedule()
 
     # -- the rest ----------------------------------------------------------------------------
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from gserver.api.errors import ConnectionClosed, WebSocketError
+from gserver.websocket.blocking import WebSocket
 
 if TYPE_CHECKING:
-    from gserver.websocket.blocking import WebSocket
     from gserver.websocket.offer import Offer
 
 
@@ -49,8 +49,8 @@ class GeventWebSocket:
             raise _error(str(exc)) from exc
 
     def __getattr__(self, name: str) -> Any:
-        # Whatever else a WebSocket can.
-        if name.startswith("_"):
+        # Whatever else a WebSocket can. Who asks for what it cannot must not accept by that.
+        if name.startswith("_") or not hasattr(WebSocket, name):
             raise AttributeError(name)
         return getattr(self._websocket(), name)
 
@@ -98,10 +98,11 @@ class GeventWebSocket:
         """Send a message by its opcode, 1 for text and 2 for binary; raises like `send`."""
         self.send(message, opcode != self.OPCODE_TEXT)
 
-    def close(self, code: int = 1000, message: str | bytes = "") -> None:
-        """Close the WebSocket."""
+    def close(self, code: int = 1000, message: str | bytes | None = None) -> None:
+        """Close the WebSocket; nothing if it is closed, or its request over."""
         reason = message.decode() if isinstance(message, bytes) else message
-        self._websocket().close(code, reason)
+        if not self.closed:
+            self._websocket().close(code, reason or "")
 
     def __iter__(self) -> Iterator[str | bytearray]:
         """Return an iterator of messages."""

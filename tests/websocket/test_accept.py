@@ -324,3 +324,39 @@ def test_only_one_of_the_ways_can_be_taken(carrier: StartCarrier) -> None:
     ws = carrier(app).open()
     assert [ws.message(), ws.message()] == ["by the object", "by accept"]
     assert ws.event() == Close(1000)
+
+
+@one_carrier
+def test_asking_what_it_can_do_accepts_nothing(carrier: StartCarrier) -> None:
+    """Libraries look for methods of other servers' objects."""
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        ws = environ["wsgi.websocket"]
+        assert not hasattr(ws, "settimeout")
+        assert callable(ws.send)
+        start_response("403 Forbidden", [])
+        return [b"no"]
+
+    assert carrier(app).open(wait=False).wire.answer().status == 403
+
+
+@one_carrier
+def test_closing_twice_or_late_is_nothing(carrier: StartCarrier) -> None:
+    kept: list[Any] = []
+
+    def app(environ: Environ, start_response: Any) -> list[bytes]:
+        ws = environ["wsgi.websocket"]
+        kept.append(ws)
+        assert ws.receive() == "hello"
+        ws.close(1000, None)
+        ws.close()
+        return []
+
+    server = carrier(app)
+    client = server.open()
+    client.send_message("hello")
+    assert client.event() == Close(1000)
+    client.close_frame(1000)
+    client.end()
+    server.call(kept[0].close)
+    assert kept[0].closed
