@@ -39,7 +39,7 @@ cdef class Session:
     cdef Py_ssize_t _taken_off
     cdef double _write_deadline
     cdef object _pong
-    cdef list _pongs
+    cdef bytes _pongs
     cdef bint _behind
     cdef tuple _end
     cdef tuple _closing

@@ -109,7 +109,7 @@ class Session:
         self._streak = self._written = self._taken_off = 0  # sends; bytes; of them at a last look
         self._write_deadline = _NEVER
         self._pong: bytes | None = None  # for when the peer reads
-        self._pongs: list[bytes] = []
+        self._pongs = b""  # to the Pings of one packet
         self._behind = False  # frames have come that were not looked at
 
         # The end: what the queue ends with, whether a Close frame was sent, and who waits for it.
@@ -306,13 +306,13 @@ class Session:
         if self._carrier.unsent:
             self._pong = payload
         elif self._closing is None:
-            self._pongs.append(encode_pong(payload))
+            self._pongs += encode_pong(payload)
 
     def _send_pongs(self) -> None:
         """Send the answers to the Pings of one packet."""
         if self._pongs:
-            self._write(b"".join(self._pongs))
-            self._pongs.clear()
+            pongs, self._pongs = self._pongs, b""
+            self._write(pongs)
 
     def _take_pong(self, payload: bytes) -> None:
         if not self._pings or payload not in self._pings:
