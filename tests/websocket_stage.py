@@ -25,7 +25,7 @@ from gevent.event import Event
 
 from gserver.api import websocket
 from gserver.websocket import WebSocket
-from websocket_client import Carrier, WebSocketClient
+from websocket_client import Carrier, Close, WebSocketClient
 
 __all__ = ["TIMEOUT", "Doing", "Role", "Stage", "StartStage", "echo", "stages", "until"]
 
@@ -157,3 +157,16 @@ def until(condition: Callable[[], Any], timeout: float = TIMEOUT) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.005)
+
+
+def works(ws: WebSocketClient) -> bool:
+    """Tell whether what was opened is a WebSocket to `echo`."""
+    if not ws.accepted:
+        return False
+    ws.send_message("hello")
+    return ws.message() == "hello" and ws.shut() == Close(1000)
+
+
+def run_echo(ws: WebSocket) -> None:
+    for message in ws:
+        ws.send(message)

@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gserver.api.errors import ConnectionClosed, WebSocketError
-from gserver.websocket.blocking import WebSocket
 
 if TYPE_CHECKING:
+    from gserver.websocket.blocking import WebSocket
     from gserver.websocket.offer import Offer
+
+# By name: of a class that is not compiled, attributes cannot be asked for.
+_SHARED: Final = frozenset(
+    {
+        "close_code",
+        "close_reason",
+        "peer",
+        "ping",
+        "receive_json",
+        "receive_pieces",
+        "send_json",
+        "send_pieces",
+        "subprotocol",
+    }
+)
 
 
 class GeventWebSocket:
@@ -50,7 +65,7 @@ class GeventWebSocket:
 
     def __getattr__(self, name: str) -> Any:
         # Whatever else a WebSocket can. Who asks for what it cannot must not accept by that.
-        if name.startswith("_") or not hasattr(WebSocket, name):
+        if name not in _SHARED:
             raise AttributeError(name)
         return getattr(self._websocket(), name)
 

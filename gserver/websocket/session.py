@@ -231,7 +231,8 @@ class Session:
                 elif kind == PONG:
                     self._take_pong(payload)
                 else:
-                    self._take_close(*payload)
+                    code, reason = payload
+                    self._take_end(code, reason, True)
                     break
                 work += _FRAME
                 # A kilobyte may be inflated to a megabyte, and a packet hold a thousand of those.
@@ -325,9 +326,6 @@ class Session:
                 self._wake(who)
             if sent == payload:
                 break
-
-    def _take_close(self, code: int, reason: str) -> None:
-        self._take_end(code, reason, True)
 
     def _break(self, broken: Broken) -> None:
         """Close for what the peer did wrong, behind what it did right."""

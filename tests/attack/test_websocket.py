@@ -506,4 +506,3 @@ def test_leaving_at_once_leaks_nothing(tmp_path: Path) -> None:
             if not more and not any(kept[name] for name in ("WebSocket", "RawSocket", "Offer")):
                 break
             assert time.monotonic() < deadline, (more, before, kept)
-            time.sleep(0.05)

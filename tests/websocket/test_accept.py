@@ -14,9 +14,8 @@ from gevent.event import Event
 from conftest import StartCarrier
 from gserver.api import ConnectionClosed, HandshakeError, accept, lite
 from gserver.api.errors import LocalProtocolError, WebSocketError
-from gserver.websocket import WebSocket
-from websocket_client import Close, WebSocketClient
-from websocket_stage import echo
+from websocket_client import Close
+from websocket_stage import echo, run_echo, works
 
 # Nothing here depends on the transport, except where it says so.
 one_carrier = pytest.mark.parametrize("carrier", ["http1"], indirect=True)
@@ -24,19 +23,6 @@ one_carrier = pytest.mark.parametrize("carrier", ["http1"], indirect=True)
 Environ = dict[str, Any]
 Start = Callable[..., Any]
 Application = Callable[[Environ, Start], Iterable[bytes]]
-
-
-def works(ws: WebSocketClient) -> bool:
-    """Tell whether what was opened is a WebSocket to `echo`."""
-    if not ws.accepted:
-        return False
-    ws.send_message("hello")
-    return ws.message() == "hello" and ws.shut() == Close(1000)
-
-
-def run_echo(ws: WebSocket) -> None:
-    for message in ws:
-        ws.send(message)
 
 
 # -- accept ---------------------------------------------------------------------------------------
@@ -348,6 +334,7 @@ def test_closing_twice_or_late_is_nothing(carrier: StartCarrier) -> None:
         ws = environ["wsgi.websocket"]
         kept.append(ws)
         assert ws.receive() == "hello"
+        assert (ws.subprotocol, ws.close_code) == (None, None)
         ws.close(1000, None)
         ws.close()
         return []

@@ -14,8 +14,8 @@ import pytest
 from conftest import StartCarrier
 from gserver.api import is_lite, lighten, lite, websocket
 from gserver.websocket import WebSocket
-from websocket_client import Close, Op, Pong, WebSocketClient, encode
-from websocket_stage import echo, until
+from websocket_client import Close, Op, Pong, encode
+from websocket_stage import echo, until, works
 
 # Nothing here depends on the transport, except where it says so.
 one_carrier = pytest.mark.parametrize("carrier", ["http1"], indirect=True)
@@ -23,19 +23,6 @@ one_carrier = pytest.mark.parametrize("carrier", ["http1"], indirect=True)
 Environ = dict[str, Any]
 Start = Callable[..., Any]
 Application = Callable[[Environ, Start], Iterable[bytes]]
-
-
-def works(ws: WebSocketClient) -> bool:
-    """Tell whether what was opened is a WebSocket to `echo`."""
-    if not ws.accepted:
-        return False
-    ws.send_message("hello")
-    return ws.message() == "hello" and ws.shut() == Close(1000)
-
-
-def run_echo(ws: WebSocket) -> None:
-    for message in ws:
-        ws.send(message)
 
 
 # -- refusing by an ordinary response -------------------------------------------------------------
