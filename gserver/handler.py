@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from html import escape
 from typing import Any, Final
 
 import greenlet
@@ -213,7 +214,7 @@ class Handler:
 
     def _error_page(self, stream: Stream, code: int, text: str) -> None:
         status = status_text(code)
-        page = _PAGE.format(status, text).encode()
+        page = _PAGE.format(status, escape(text)).encode()
         headers = [
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Length", str(len(page))),
@@ -289,4 +290,6 @@ def _send_blocks(stream: Stream, body: Iterable[bytes]) -> None:
             stream.write(block[: stream.length - stream.sent])
             break
         stream.write(block)
+        if stream.bodyless and stream.state is not HEADERS:
+            break  # nothing of the rest is sent, and it may have no end
     stream.end()

@@ -263,6 +263,16 @@ def test_an_error_of_the_client_is_answered_with_its_status(
     assert f"{status} what is wrong" in record.getMessage()
 
 
+def test_what_an_error_says_is_no_part_of_the_page(peer: StartPeer) -> None:
+    """Applications tell what the client sent: on the page that must not become a script."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Any:
+        raise RemoteProtocolError("no page <script>alert(1)</script>", 404)
+
+    answer = request(peer(app))
+    assert "no page &lt;script&gt;alert(1)&lt;/script&gt;" in answer.text
+
+
 def test_an_error_of_the_client_breaks_a_response_that_has_begun(peer: StartPeer) -> None:
     def app(environ: Environ, start_response: StartResponse) -> Any:
         start_response("200 OK", [])
