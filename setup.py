@@ -17,6 +17,7 @@ from setuptools.errors import CompileError
 MODULES = [
     "gserver.clock",
     "gserver.request",
+    "gserver.exchange",
     "gserver.stream",
     "gserver.handler",
     "gserver.transport",

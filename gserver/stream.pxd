@@ -2,33 +2,8 @@
 
 cimport cython
 
+from gserver.exchange cimport AssociatedContent, EarlyHints, Exchange, SendTrailers
 from gserver.websocket.offer cimport Offer
-
-
-@cython.final
-cdef class Exchange:
-    cdef readonly Stream stream
-    cdef list things
-
-    cpdef finish(self)
-
-
-@cython.final
-@cython.freelist(64)
-cdef class EarlyHints:
-    cdef Exchange exchange
-
-
-@cython.final
-@cython.freelist(64)
-cdef class SendTrailers:
-    cdef Exchange exchange
-
-
-@cython.final
-@cython.freelist(64)
-cdef class AssociatedContent:
-    cdef readonly Exchange exchange
 
 
 cdef class Stream:
