@@ -17,31 +17,7 @@ import pytest
 from conftest import Serve, StartPeer
 from exchange import Answer, Exchange, Peer, request
 from gserver.api import LocalProtocolError, lighten, lite, mark_lite
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
-Headers = list[tuple[str, str]]
-
-CLOSING = "wsgi_lite.closing"
-
-
-class Boom(Exception):
-    """An error of the application."""
-
-
-class Closer:
-    """Notes that it was closed."""
-
-    def __init__(
-        self, events: list[str], name: str, then: Callable[[], object] = lambda: None
-    ) -> None:
-        self._events = events
-        self._name = name
-        self._then = then
-
-    def close(self) -> None:
-        self._events.append(self._name)
-        self._then()
+from lite_tools import CLOSING, Boom, Closer, Environ, StartResponse
 
 
 class Body:

@@ -21,6 +21,7 @@ __all__ = [
     "Features",
     "Priority",
     "PushResult",
+    "disconnected",
     "early_hints",
     "features",
     "never_index",
@@ -36,6 +37,7 @@ Environ: TypeAlias = dict[str, Any]
 _HINTS: Final = "wsgi.early_hints"
 # connectrpc's and pyvoy's; gunicorn has a name of its own, on HTTP/2 only.
 _TRAILERS: Final = ("wsgi.ext.http.send_trailers", "gunicorn.http2.send_trailers")
+_DISCONNECTED: Final = "waitress.client_disconnected"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Features:
         priority: The response competes with others of its connection by its `priority`.
         never_index: Header compression is in use, and `never_index` keeps fields out of it.
         full_duplex: The response may be sent while the request's content still comes.
+        websocket: The request can become a WebSocket.
+        disconnected: `disconnected` would tell that the client has gone.
     """
 
     protocol: str
@@ -59,6 +63,8 @@ class Features:
     priority: bool = False
     never_index: bool = False
     full_duplex: bool = False
+    websocket: bool = False
+    disconnected: bool = False
 
 
 class Priority(NamedTuple):
@@ -114,6 +120,7 @@ def features(environ: Environ) -> Features:
         version,
         early_hints=newer and _HINTS in environ,
         trailers=newer and any(key in environ for key in _TRAILERS),
+        disconnected=_DISCONNECTED in environ,
     )
 
 
@@ -263,6 +270,24 @@ def never_index(environ: Environ, *names: str) -> bool:
     """
     exchange = _exchange(environ)
     return exchange is not None and bool(exchange.keep_out(names))
+
+
+def disconnected(environ: Environ) -> bool:
+    """Tell whether the client has gone, as far as is known; does not block.
+
+    For work that nobody may be waiting for any more. A response that is being sent needs no such
+    question: who sends gets `Disconnected`. A client of HTTP/1.x that ends only its half of the
+    connection counts as gone, though it would still get the response.
+
+    Returns:
+        False under servers that do not tell; waitress does if its `channel_request_lookahead` is
+        set. False as well when the response is over.
+    """
+    exchange = _exchange(environ)
+    if exchange is not None:
+        return bool(exchange.disconnected())
+    tell = environ.get(_DISCONNECTED)
+    return tell is not None and bool(tell())
 
 
 # A member of an RFC 8941 dictionary: a key and what follows up to the next comma outside quotes.

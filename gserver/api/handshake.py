@@ -29,7 +29,7 @@ _is_key: Final = re.compile(r"[A-Za-z0-9+/]{22}==").fullmatch
 
 Environ: TypeAlias = dict[str, Any]
 WebSocketHandler: TypeAlias = Callable[["WebSocket"], object]
-_Handler: TypeAlias = WebSocketHandler | Callable[[Any, "WebSocket"], object]  # or a method
+Handler: TypeAlias = WebSocketHandler | Callable[[Any, "WebSocket"], object]  # or a method
 
 
 class Offer(Protocol):
@@ -44,14 +44,14 @@ class Offer(Protocol):
 
 @overload
 def websocket(
-    handler: _Handler, *, subprotocols: Sequence[str] = (), origins: str | Iterable[str] = ()
+    handler: Handler, *, subprotocols: Sequence[str] = (), origins: str | Iterable[str] = ()
 ) -> LiteApplication: ...
 @overload
 def websocket(
     *, subprotocols: Sequence[str] = (), origins: str | Iterable[str] = ()
-) -> Callable[[_Handler], LiteApplication]: ...
+) -> Callable[[Handler], LiteApplication]: ...
 def websocket(
-    handler: _Handler | None = None,
+    handler: Handler | None = None,
     *,
     subprotocols: Sequence[str] = (),
     origins: str | Iterable[str] = (),
@@ -76,7 +76,7 @@ def websocket(
     _check_names(subprotocols)
     allowed = _origins(origins)
 
-    def decorate(handler: _Handler) -> LiteApplication:
+    def decorate(handler: Handler) -> LiteApplication:
         if not callable(handler):
             raise TypeError(f"@websocket takes one callable, not {handler!r}")
 

@@ -11,126 +11,279 @@ other servers the outermost decorated application does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import update_wrapper
-from types import TracebackType
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Protocol, TypeAlias, TypeVar, overload
 
-from gserver.api.errors import LocalProtocolError
+from gserver.api.adapter import (
+    Adapter,
+    Body,
+    Environ,
+    ExcInfo,
+    Headers,
+    Response,
+    StartResponse,
+    WSGIApplication,
+)
+from gserver.api.bindings import Bound, Rule, Rules, find, merged, saved
+from gserver.api.closing import serve_lite, serve_wsgi
+from gserver.api.translation import Habits, Translation
 
-__all__ = ["is_lite", "lighten", "lite", "mark_lite", "native"]
+__all__ = [
+    "Body",
+    "Environ",
+    "ExcInfo",
+    "Headers",
+    "LiteApplication",
+    "Response",
+    "StartResponse",
+    "WSGIApplication",
+    "is_lite",
+    "lighten",
+    "lite",
+    "mark_lite",
+    "native",
+    "to_wsgi",
+]
 
-Environ: TypeAlias = dict[str, Any]
-Headers: TypeAlias = list[tuple[str, str]]
-Body: TypeAlias = Iterable[bytes]
-Response: TypeAlias = tuple[str, Headers, Body]
-ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
-WSGIApplication: TypeAlias = Callable[[Environ, Callable[..., Any]], Body]
-_Self = TypeVar("_Self", bound="_Application")
+_Any = TypeVar("_Any")
+_Target = TypeVar("_Target")
+_Target_co = TypeVar("_Target_co", covariant=True)
+_Result = TypeVar("_Result")
 
-_CLOSING = "wsgi_lite.closing"
+if TYPE_CHECKING:
+    # Of functions and of methods.
+    LiteFunction: TypeAlias = Callable[[Environ], Response] | Callable[[Any, Environ], Response]
+    _Bindable: TypeAlias = (
+        Callable[Concatenate[Environ, ...], Response]
+        | Callable[Concatenate[Any, Environ, ...], Response]
+    )
+
+_USAGE = "lite takes one callable or rules: @lite, @lite(**rules), lite(name, doc, module, **rules)"
 
 
-class _Application:
-    """What both kinds of adapter have in common: the mark, the name, and being a method."""
+class _Kind(type):
+    """The type of classes that are applications themselves."""
 
     __wsgi_lite__ = True
-    __self__: object
 
-    def __init__(self, wrapped: Callable[..., Any]) -> None:
-        self.__wrapped__ = wrapped
-        update_wrapper(self, wrapped, updated=())
+    @overload
+    def __call__(cls, environ: Environ) -> Response: ...
+    @overload
+    def __call__(cls, environ: Environ, start_response: None) -> Response: ...
+    @overload
+    def __call__(cls, environ: Environ, start_response: StartResponse) -> Body: ...
+    def __call__(cls, environ: Environ, start_response: StartResponse | None = None) -> Any:
+        """Make an instance with the environ and run its `app`."""
+        if start_response is None:
+            return cls.__lite__(environ)
+        return serve_lite(cls.__lite__, environ, start_response)
+
+    def __lite__(cls, environ: Environ) -> Response:
+        response: Response = type.__call__(cls, environ).app(environ)
+        return response
+
+
+class lite:
+    """Make a Lite application of a function of the environ; WSGI can call it too.
+
+    Works on functions, methods and callable objects. What is Lite already is returned as it is.
+    With rules for arguments this is a decorator that binds them, too (see `bind`)::
+
+        @lite(path="PATH_INFO", user=["shop.user", "REMOTE_USER"])
+        def app(environ, path, user=None): ...
+
+    Args:
+        application: The function; or the name of the decorator, if it is kept, and its docstring
+            and module.
+        rules: Where arguments come from.
+    """
+
+    @overload
+    def __new__(cls, application: type[lite.app], /) -> LiteApplication: ...
+    @overload
+    def __new__(cls, application: LiteFunction, /) -> LiteApplication: ...
+    @overload
+    def __new__(
+        cls,
+        name: str | None = None,
+        /,
+        __doc__: str | None = None,
+        __module__: str | None = None,
+        **rules: Rule,
+    ) -> _Decorator: ...
+    def __new__(  # noqa: D102 - the class is told about as the function that it is
+        cls,
+        application: Any = None,
+        /,
+        __doc__: str | None = None,
+        __module__: str | None = None,
+        **rules: Rule,
+    ) -> Any:
+        if rules and (application is None or isinstance(application, str)):
+            return saved(_bindable, application, __doc__, __module__, rules)
+        if rules or __doc__ is not None or __module__ is not None or not callable(application):
+            raise TypeError(_USAGE)
+        return application if is_lite(application) else _applied(application)
+
+    class app(metaclass=_Kind):
+        """The base of classes that are applications themselves.
+
+        A request makes an instance and calls its `app`, which may be decorated by `lite`.
+        ``__init__`` gets the environ; `bind` can give it more.
+        """
+
+        def __init__(self, environ: Environ) -> None:
+            pass
+
+        if TYPE_CHECKING:
+            app: Any  # a function or a LiteApplication
+        else:
+
+            def app(self, environ: Environ) -> Response:
+                """Answer the request."""
+                raise NotImplementedError(f"{type(self).__name__} has no method app(environ)")
+
+    @staticmethod
+    def wraps(target: _Target, **rules: Rule) -> _Wraps[_Target]:
+        """Return a decorator for the inner function of decorators, of functions and of methods.
+
+        The function is called with `target`, or with that as a method of its object, and the
+        environ. `target` need not be an application, the function may call it as it likes; the
+        result is marked as Lite if `target` is. Bind arguments of the function here or below.
+        """
+
+        def decorate(wrapper: Callable[..., Any], /) -> Any:
+            return _Wrapped(target, wrapper, rules)
+
+        return decorate
+
+
+if TYPE_CHECKING:
+    # Checkers go by what __new__ returns only if that is of the class.
+    _lite = lite
+
+    class _Decorator(lite):
+        def __call__(self, function: _Bindable, /) -> LiteApplication: ...
+else:
+    _lite = object
+
+
+class _Wraps(Protocol[_Target_co]):
+    """What `lite.wraps` returns."""
+
+    @overload
+    def __call__(
+        self, wrapper: Callable[Concatenate[_Target_co, Environ, ...], Response], /
+    ) -> LiteApplication: ...
+    @overload
+    def __call__(
+        self, wrapper: Callable[Concatenate[_Target_co, Environ, ...], _Result], /
+    ) -> Callable[[Environ], _Result]: ...
+
+
+class Application(Adapter):
+    """What both kinds of adapter have in common: the mark, and two ways of being called."""
+
+    __wsgi_lite__ = True
 
     @overload
     def __call__(self, environ: Environ) -> Response: ...
     @overload
     def __call__(self, environ: Environ, start_response: None) -> Response: ...
     @overload
-    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Body: ...
-    def __call__(self, environ: Any, start_response: Any = None, *more: Any) -> Response | Body:
-        """Run the application, in the manner that the second argument asks for."""
-        if isinstance(environ, type):
-            # Since Python 3.13 @classmethod does not bind what it decorates: the class comes first.
-            bound: Callable[..., Response | Body] = self.__get__(environ)
-            return bound(start_response, *more)
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Body: ...
+    @overload
+    def __call__(self, owner: type, environ: Environ, /) -> Response: ...
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Run the application, in the manner that the second argument asks for.
+
+        Of a method that is called by way of its class, the first argument is the object.
+        """
+        if len(arguments) == 1 and not named:
+            return self.__lite__(arguments[0])
+        *owner, environ, start_response = _sorted(*arguments, **named)
+        application = self.__get__(*owner) if owner else self
         if start_response is None:
-            return self._run_lite(environ)
-        return self._run_wsgi(environ, start_response)
+            return application.__lite__(environ)
+        return application.__wsgi__(environ, start_response)
 
-    def _run_lite(self, environ: Environ) -> Response:
+    def __lite__(self, environ: Environ) -> Response:
         raise NotImplementedError
 
-    def _run_wsgi(self, environ: Environ, start_response: Callable[..., Any]) -> Body:
+    def __wsgi__(self, environ: Environ, start_response: StartResponse) -> Body:
         raise NotImplementedError
 
-    def __get__(self: _Self, instance: object, owner: type | None = None) -> _Self:
-        if instance is None or not hasattr(self.__wrapped__, "__get__"):
-            return self
-        bound = type(self)(self.__wrapped__.__get__(instance, owner))
-        bound.__self__ = instance
-        return bound
 
-    def __getattr__(self, name: str) -> Any:
-        # What `lighten` is given may be more than a function: a WebOb response, say.
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.__wrapped__, name)
-
-
-class LiteApplication(_Application):
+class LiteApplication(Application, Bound, _lite):
     """A Lite application that can also be called as WSGI; made by `lite`."""
 
-    def _run_lite(self, environ: Environ) -> Response:
-        response: Response = self.__wrapped__(environ)
-        return response
+    def __lite__(self, environ: Environ) -> Response:
+        return self.__native__()(environ)
 
-    def _run_wsgi(self, environ: Environ, start_response: Callable[..., Any]) -> Body:
-        with _Closer(environ) as closer:
-            status, headers, closer.body = self.__wrapped__(environ)
-            start_response(status, headers)
-            return closer.hand_over()
+    def __native__(self) -> Callable[[Environ], Response]:
+        """Return what does the work when it is called with the environ."""
+        function, rules = self.__wrapped__, self.__rules__
+        if not rules:
+            return function
+        # For those who call it often: a closure finds these in half the time that attributes take.
+        return lambda environ: function(environ, **find(rules, environ))
+
+    def __wsgi__(self, environ: Environ, start_response: StartResponse) -> Body:
+        return serve_lite(self.__native__(), environ, start_response)
 
 
-class LightenedApplication(_Application):
+class _Wrapped(LiteApplication):
+    """What a decorator has made of its target by means of `lite.wraps`."""
+
+    def __init__(self, target: Any, wrapper: Callable[..., Any], rules: Rules) -> None:
+        function, bound = _apart(wrapper)
+        super().__init__(target, merged(function, bound, rules))
+        self.__wrapper__ = function
+        self.__wsgi_lite__ = is_lite(target)
+
+    def __native__(self) -> Callable[[Environ], Response]:
+        target, wrapper, rules = self.__wrapped__, self.__wrapper__, self.__rules__
+        return lambda environ: wrapper(target, environ, **find(rules, environ))
+
+    def __rebind__(self, rules: Rules) -> Bound:
+        raise TypeError("bind arguments below lite.wraps: above it they would be the target's")
+
+
+class LightenedApplication(Application):
     """A WSGI application that can also be called as Lite; made by `lighten`."""
 
-    def _run_lite(self, environ: Environ) -> Response:
-        return _Capture(self.__wrapped__, environ).response()
+    def __init__(self, wrapped: Callable[..., Any], writes: bool) -> None:
+        super().__init__(wrapped)
+        self.__habits__ = Habits(writes)
 
-    def _run_wsgi(self, environ: Environ, start_response: Callable[..., Any]) -> Body:
-        with _Closer(environ) as closer:
-            closer.body = self.__wrapped__(environ, start_response)
-            return closer.hand_over()
+    def __lite__(self, environ: Environ) -> Response:
+        return Translation(self.__wrapped__, environ, self.__habits__).response()
+
+    def __wsgi__(self, environ: Environ, start_response: StartResponse) -> Body:
+        return serve_wsgi(self.__wrapped__, environ, start_response)
 
 
-def lite(application: Callable[..., Response]) -> LiteApplication:
-    """Mark a function of the environ as a Lite application that WSGI can call too.
+def lighten(application: Callable[..., Any], *, writes: bool = False) -> Application:
+    """Return a WSGI application in a form that can also be called as Lite.
 
-    Works on functions, methods and callable objects. What is Lite already is returned as it is.
+    What is Lite already is returned as it is.
+
+    Args:
+        application: The application.
+        writes: It is known to call write(). Where `threading.local` is patched this has its first
+            response, too, come out block by block; the page about Lite tells why.
     """
     if is_lite(application):
         return application  # type: ignore[return-value]
     if not callable(application):
-        raise TypeError(f"@lite takes one callable, not {application!r}")
-    return LiteApplication(application)
-
-
-def lighten(application: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a WSGI application in a form that can also be called as Lite.
-
-    What is Lite already is returned as it is. Blocks that the application sends by write() come
-    first in the body, once the application has returned.
-    """
-    if is_lite(application):
-        return application
-    if not callable(application):
         raise TypeError(f"lighten takes a WSGI application, not {application!r}")
-    return LightenedApplication(application)
+    return LightenedApplication(application, writes)
 
 
-def mark_lite(application: Any) -> Any:
+def mark_lite(application: _Any) -> _Any:
     """Mark an object that keeps to both calling conventions by itself; returns it."""
-    application.__wsgi_lite__ = True
+    application.__wsgi_lite__ = True  # type: ignore[attr-defined]
     return application
 
 
@@ -144,148 +297,94 @@ def is_lite(application: object) -> bool:
     return getattr(call, "__wsgi_lite__", False) and getattr(call, "__self__", None) is application
 
 
+def to_wsgi(application: Callable[..., Any]) -> WSGIApplication:
+    """Return an application as WSGI and nothing else, for those who look at what they call.
+
+    Of a Lite application it makes a function of two arguments. What is not Lite is returned as it
+    is.
+    """
+    if not callable(application):
+        raise TypeError(f"to_wsgi takes an application, not {application!r}")
+    if not is_lite(application):
+        return application
+    call, _ = native(application)
+    serve: Callable[..., Body] = _pass
+    if isinstance(application, LightenedApplication):
+        serve = serve_wsgi
+    elif isinstance(application, (LiteApplication, _Kind)):
+        serve = serve_lite
+
+    def wsgi(environ: Environ, start_response: StartResponse) -> Body:
+        return serve(call, environ, start_response)
+
+    update_wrapper(wsgi, application, updated=())
+    del wsgi.__wrapped__  # type: ignore[attr-defined]  # whose signature they would look at
+    return wsgi
+
+
 def native(application: Callable[..., Any]) -> tuple[Callable[..., Any], bool]:
     """Return what a server calls directly, and whether with the environ alone.
 
     The adapters are for servers and middleware that know one convention only.
     """
-    if isinstance(application, _Application):
-        return application.__wrapped__, isinstance(application, LiteApplication)
-    return application, is_lite(application)
+    if not is_lite(application):
+        return application, False
+    if isinstance(application, LightenedApplication):
+        return application.__wrapped__, False
+    if isinstance(application, LiteApplication):
+        return application.__native__(), True
+    if isinstance(application, _Kind):
+        return application.__lite__, True
+    return application, True
 
 
-class _Closer:
-    """Provides ``wsgi_lite.closing`` where no server or outer application has.
+def _pass(application: WSGIApplication, environ: Environ, start_response: StartResponse) -> Body:
+    return application(environ, start_response)
 
-    As a context manager it closes everything when the application raises instead of returning a
-    body: no body then carries the duty on.
 
-    Attributes:
-        body: The application's body; closed first, as servers close it.
+def _applied(function: Callable[..., Any]) -> LiteApplication:
+    return LiteApplication(*_apart(function))
+
+
+def _apart(function: Callable[..., Any]) -> tuple[Callable[..., Any], Rules]:
+    """Return what decorators that bind arguments were put around, and their rules."""
+    if type(function) in (Bound, LiteApplication):
+        return function.__wrapped__, function.__rules__  # type: ignore[attr-defined]
+    return function, {}
+
+
+def _bindable(function: Callable[..., Any]) -> Bound:
+    if isinstance(function, LiteApplication):
+        return function
+    if is_lite(function):
+        raise TypeError(f"{function!r} is Lite, but not made by lite: no argument can be bound")
+    return _applied(function)
+
+
+def _sorted(*arguments: Any, **named: Any) -> tuple[Any, ...]:
+    """Return environ and start_response, and before them the object if that was given, too.
+
+    Methods have no object where they are called by way of their class. Since Python 3.13
+    @classmethod, too, calls what it decorates with the class, instead of binding it.
     """
-
-    def __init__(self, environ: Environ) -> None:
-        self.body: Any = None
-        self._things: list[Any] = []
-        self._over = False
-        self._needed = _CLOSING not in environ
-        if self._needed:
-            environ[_CLOSING] = self._register
-
-    def _register(self, thing: Any) -> Any:
-        if self._over:
-            thing.close()
-        else:
-            self._things.append(thing)
-        return thing
-
-    def __enter__(self) -> _Closer:
-        return self
-
-    def __exit__(self, kind: object, exc: object, traceback: object) -> None:
-        if exc is not None:
-            self.close()
-
-    def hand_over(self) -> Body:
-        """Return a body that closes what was registered when it ends or is closed."""
-        body: Body = self.body
-        if not self._needed:
-            return body
-        return (_SizedBody if hasattr(body, "__len__") else _ClosingBody)(body, self)
-
-    def close(self) -> None:
-        """Close body and what was registered, the last first, all of it even if some raise."""
-        body, self.body = self.body, None
-        if hasattr(body, "close"):
-            self._things.append(body)
-        try:
-            while self._things:
-                self._things.pop().close()
-        finally:
-            if self._things:
-                self.close()  # one has raised: on with the others, in its context
-            self._over = True
+    if named:
+        arguments = _by_position(*arguments, **named)
+    count = len(arguments)
+    if count == 1 or (count == 2 and _has_object(*arguments)):
+        return *arguments, None
+    if count in (2, 3):
+        return arguments
+    raise TypeError(f"an application takes environ and start_response, not {count} arguments")
 
 
-class _ClosingBody:
-    """A body that takes `_Closer`'s things along."""
-
-    def __init__(self, body: Body, closer: _Closer) -> None:
-        self._body = body
-        self._closer = closer
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._body
-        self.close()  # some middleware forgets to
-
-    def close(self) -> None:
-        self._closer.close()
+def _has_object(first: object, second: object) -> bool:
+    """Tell whether two arguments are an object and the environ."""
+    return isinstance(second, dict) or isinstance(first, type)
 
 
-class _SizedBody(_ClosingBody):
-    """For a body that has a length; without one even asking for the truth would fail."""
-
-    def __len__(self) -> int:
-        return len(self._body)  # type: ignore[arg-type]
-
-
-class _Capture:
-    """Runs a WSGI application and collects its response as a triple."""
-
-    def __init__(self, application: WSGIApplication, environ: Environ) -> None:
-        self._application = application
-        self._environ = environ
-        self._head: tuple[str, Headers] | None = None
-        self._written: list[bytes] = []
-        self._returned = False
-        self._begun = False  # content has passed: the head is fixed
-
-    def _start_response(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, /
-    ) -> Callable[[bytes], None]:
-        if exc_info is not None:
-            try:
-                if self._begun or self._written:
-                    raise exc_info[1].with_traceback(exc_info[2])
-            finally:
-                exc_info = None  # it would keep the frames of the traceback alive
-        elif self._head is not None:
-            raise LocalProtocolError("start_response was called a second time without exc_info")
-        self._head = (status, headers)
-        return self._write
-
-    def _write(self, data: bytes) -> None:
-        if self._returned:
-            raise LocalProtocolError("write() was called after the application had returned")
-        if data:
-            self._written.append(data)
-
-    def response(self) -> Response:
-        """Return the triple; reads on to the first block if the head comes as late as that."""
-        body = self._application(self._environ, self._start_response)
-        self._returned = True
-        if hasattr(body, "close"):
-            self._environ[_CLOSING](body)
-        if self._head is not None and not self._written:
-            self._begun = True
-            return (*self._head, body)
-        blocks = iter(body)
-        first = next((block for block in blocks if block), None)
-        if self._head is None:
-            raise LocalProtocolError("content, or its end, came before start_response was called")
-        self._begun = True
-        if first is not None:
-            self._written.append(first)
-        return (*self._head, _Prefixed(self._written, blocks))
-
-
-class _Prefixed:
-    """Blocks in front of an iterator; without a length, for that of the body would be wrong."""
-
-    def __init__(self, first: list[bytes], rest: Iterator[bytes]) -> None:
-        self._first = first
-        self._rest = rest
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._first
-        yield from self._rest
+def _by_position(*arguments: Any, environ: Any = ..., start_response: Any = ...) -> tuple[Any, ...]:
+    if environ is not ...:
+        arguments += (environ,)
+    if start_response is not ... and arguments:
+        arguments += (start_response,)
+    return arguments

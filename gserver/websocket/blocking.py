@@ -18,11 +18,10 @@ from gevent import getcurrent
 from gevent.lock import RLock
 
 from gserver.api.errors import ClosedOK
-from gserver.websocket.frames import LONGEST_REASON, Broken, encode_ping, is_close_code
+from gserver.api.websocket_base import INTERNAL_ERROR, NORMAL, check_close
+from gserver.websocket.frames import Broken, encode_ping
 from gserver.websocket.session import (
     HIGH_WATER,
-    INTERNAL_ERROR,
-    NORMAL,
     OVERHEAD,
     TOO_BIG,
     Session,
@@ -166,6 +165,17 @@ class WebSocket(Session):
         else:
             self._send(self._writer.message(message))
 
+    def try_send_message(self, message: str | bytes) -> bool:
+        """Send a message unless that would have to wait; never blocks, anywhere in the thread.
+
+        Returns:
+            False if it was not sent: `send` would block, or raise.
+        """
+        if self.closed or self._turn is not None or self._carrier.unsent > HIGH_WATER:
+            return False
+        self._write(self._writer.message(message))
+        return True
+
     def send_json(self, value: Any) -> None:
         """Send a value as JSON text; raises like `send`, and TypeError for what JSON cannot say."""
         self.send(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
@@ -253,10 +263,7 @@ class WebSocket(Session):
         Raises:
             ValueError: The code must not be sent, or the reason is too long.
         """
-        if not is_close_code(code):
-            raise ValueError(f"close code {code!r} may not be sent: 1000 to 1014 or 3000 to 4999")
-        if len(reason.encode()) > LONGEST_REASON:
-            raise ValueError(f"a reason of more than {LONGEST_REASON} bytes does not fit")
+        check_close(code, reason)
         self._begin_close(code, reason)
         self._await_close()
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from wsproto.frame_protocol import CloseReason, Frame, MessageDecoder, Opcode, ParseFailed, RsvBits
 
+from gserver.api.websocket_base import LONGEST_REASON, is_close_code
 from gserver.websocket.deflate import Deflate
 
 try:
@@ -46,10 +47,6 @@ _RSV: Final = 0x70
 _CONTROL: Final = 8
 _OPCODES: Final = (Opcode.CONTINUATION, Opcode.TEXT, Opcode.BINARY)
 
-# RFC 6455 7.4.1 and IANA's registry: codes that a Close frame may hold below those of libraries
-# and applications.
-_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
-LONGEST_REASON: Final = 123
 _NO_RSV: Final = RsvBits(False, False, False)
 
 
@@ -65,11 +62,6 @@ class Broken(Exception):
         super().__init__(code, reason)
         self.code = int(code)
         self.reason = reason
-
-
-def is_close_code(code: int) -> bool:
-    """Tell whether a Close frame may hold this code (RFC 6455 7.4)."""
-    return 3000 <= code <= 4999 or code in _CODES
 
 
 class FrameReader:
@@ -115,6 +107,10 @@ class FrameReader:
         if self._left < 0:
             size = len(data) - at
             if size < 2:
+                if not size:
+                    # What waits for its peer should not hold on to the last packet.
+                    self._data = b""
+                    self._at = 0
                 return None
             first = data[at]
             second = data[at + 1]

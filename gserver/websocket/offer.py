@@ -19,29 +19,26 @@ from greenlet import GreenletExit
 from gserver.api.errors import (
     ConnectionClosed,
     Disconnected,
-    LocalProtocolError,
     WebSocketError,
 )
+from gserver.api.gevent_websocket import GeventWebSocket
 from gserver.api.handshake import OFFER, WebSocketHandler
+from gserver.api.websocket_base import (
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    NORMAL,
+    PROMISE,
+    confirm_promise,
+)
 from gserver.websocket.blocking import WebSocket
 from gserver.websocket.carrier import Headers, Server, Upgradable
-from gserver.websocket.compat import GeventWebSocket
 from gserver.websocket.deflate import negotiate
 from gserver.websocket.rawsocket import LazySocket, RawSocket
-from gserver.websocket.session import GOING_AWAY, INTERNAL_ERROR, NORMAL
 
 logger = logging.getLogger("gserver.error")
 
 # RFC 6455 1.3
 _GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-PROMISE: Final = "GServer-WebSocket"
-"""The header of a response that means: accept, and run the handler that it names."""
-
-# What frameworks say of content, which there is none of, and what the server says itself.
-_NOT_SWITCHING: Final = frozenset(
-    {PROMISE.lower(), "content-length", "content-type", "date", "server"}
-)
 
 
 class Offer:
@@ -143,12 +140,7 @@ class Offer:
         Raises:
             LocalProtocolError: It is not the one that `promise` was made for.
         """
-        promises = [value for name, value in headers if name.lower() == PROMISE.lower()]
-        if self._handler is None or promises != [self._token]:
-            raise LocalProtocolError(
-                "101 is no status of a response: return that of a @websocket handler"
-            )
-        self._headers = [header for header in headers if header[0].lower() not in _NOT_SWITCHING]
+        self._headers = confirm_promise(headers, self._token)
         self._confirmed = True
         self._token = ""
 

@@ -16,7 +16,8 @@ from typing import Any, Final
 from gevent import getcurrent
 from gevent.lock import RLock
 
-from gserver.api.errors import ClosedError, ClosedOK, ConnectionClosed, MessageTooBig
+from gserver.api.errors import ConnectionClosed, MessageTooBig
+from gserver.api.websocket_base import ABNORMAL, GOING_AWAY, closed_error
 from gserver.websocket.carrier import Carrier, Server
 from gserver.websocket.deflate import Deflate
 from gserver.websocket.frames import (
@@ -35,13 +36,7 @@ logger = logging.getLogger("gserver.error")
 
 _NEVER: Final = float("inf")
 
-# RFC 6455 7.4.1. The last two are never sent.
-NORMAL: Final = 1000
-GOING_AWAY: Final = 1001
-TOO_BIG: Final = 1009
-INTERNAL_ERROR: Final = 1011
-NO_CODE: Final = 1005
-ABNORMAL: Final = 1006
+TOO_BIG: Final = 1009  # RFC 6455 7.4.1
 
 HIGH_WATER: Final = 65536
 """Bytes that may wait for a peer that does not read, before greenlets that send wait too."""
@@ -190,8 +185,7 @@ class Session:
             code, reason, by_peer = self._end
         if code == TOO_BIG and not by_peer:
             return MessageTooBig(code, reason)
-        kind = ClosedOK if code in (NORMAL, GOING_AWAY, NO_CODE) else ClosedError
-        return kind(code, reason, by_peer)
+        return closed_error(code, reason, by_peer)
 
     def cut(self, code: int) -> None:
         """Close without waiting for the peer."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import queue
+import socket
 import threading
+import time
 import urllib.request
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -15,13 +18,14 @@ import gevent
 import gevent.event
 import pytest
 
-from conftest import Serve, StartPeer
+from conftest import Serve, StartCarrier, StartPeer
 from exchange import request
 from gserver.api import (
     Features,
     LocalProtocolError,
     Priority,
     PushResult,
+    disconnected,
     early_hints,
     features,
     never_index,
@@ -29,8 +33,12 @@ from gserver.api import (
     protocol,
     push,
     send_trailers,
+    websocket,
 )
 from gserver.api.capabilities import parse_priority
+from gserver.websocket import WebSocket
+from http2_client import tls_context
+from websocket_stage import run_echo, works
 
 Environ = dict[str, Any]
 Pairs = Iterable[tuple[str, str]]
@@ -543,6 +551,98 @@ def test_nothing_is_compressed_in_http1(serve: Serve) -> None:
     assert app.result is False
 
 
+# -- disconnected --------------------------------------------------------------------------------
+
+
+class Waiting:
+    """Waits until the client has gone, and answers "content" all the same.
+
+    Attributes:
+        began: The application runs.
+        results: What `disconnected` said at once, and in the end.
+    """
+
+    def __init__(self, pause: Callable[[float], object] = gevent.sleep) -> None:
+        self.began = threading.Event()
+        self.results: queue.SimpleQueue[tuple[bool, bool]] = queue.SimpleQueue()
+        self._pause = pause
+
+    def __call__(self, environ: Environ, start_response: Any) -> list[bytes]:
+        first = disconnected(environ)
+        self.began.set()
+        deadline = time.monotonic() + 10
+        while not (last := disconnected(environ)) and time.monotonic() < deadline:
+            self._pause(0.005)
+        self.results.put((first, last))
+        start_response("200 OK", [])
+        return [b"content"]
+
+    def run(self, leave: Callable[[], object]) -> tuple[bool, bool]:
+        """Have the client leave when the application runs."""
+        assert self.began.wait(10)
+        leave()
+        return self.results.get(timeout=20)
+
+
+def test_a_client_that_leaves(peer: StartPeer) -> None:
+    app = Waiting()
+    exchange = peer(app).open()
+    assert app.run(exchange.vanish) == (False, True)
+
+
+def test_a_client_that_closes_the_connection(peer: StartPeer) -> None:
+    app = Waiting()
+    running = peer(app)
+    running.open()
+    assert app.run(running.close) == (False, True)
+
+
+def test_that_needs_no_turn_of_the_loop(serve: Serve) -> None:
+    app = Waiting(pause=time.sleep)  # which keeps the server's only thread
+    with serve(app).client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert app.run(client.close) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 3, id="further requests"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nunread", id="content"
+        ),
+    ],
+)
+def test_a_client_that_leaves_something_unread(serve: Serve, sent: bytes) -> None:
+    app = Waiting()
+    with serve(app).client() as client:
+        client.send(sent)
+
+        def leave() -> None:
+            client.send(b"more")  # which is not read
+            client.close()
+
+        assert app.run(leave) == (False, True)
+
+
+def test_half_a_connection_counts_as_gone_but_gets_the_response(serve: Serve) -> None:
+    app = Waiting()
+    with serve(app).client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert app.run(lambda: client.sock.shutdown(socket.SHUT_WR)) == (False, True)
+        assert client.response().body == b"content"
+
+
+def test_a_client_that_leaves_over_tls(serve: Serve, certificate: tuple[str, str]) -> None:
+    app = Waiting()
+    cert, key = certificate
+    running = serve(app, bind="https://127.0.0.1:0", certfile=cert, keyfile=key)
+    context = tls_context(cert, "http/1.1")
+    with running.client(tls=context) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert app.run(client.close) == (False, True)
+
+
 # -- features ------------------------------------------------------------------------------------
 
 
@@ -557,9 +657,27 @@ def test_features_of_http11(serve: Serve) -> None:
 
     with serve(app).client() as client:
         assert client.get().body == b"content"
-        expected = Features("HTTP/1.1", early_hints=True, trailers=True, full_duplex=True)
-        later = Features("HTTP/1.1", trailers=True, full_duplex=True)
-        assert seen == [expected, later]
+        always = {"trailers": True, "full_duplex": True, "disconnected": True}
+        assert seen == [
+            Features("HTTP/1.1", early_hints=True, **always),
+            Features("HTTP/1.1", **always),
+        ]
+
+
+def test_features_of_a_request_for_a_websocket(carrier: StartCarrier) -> None:
+    seen: list[bool] = []
+
+    @websocket
+    def talk(ws: WebSocket) -> None:
+        seen.append(features(ws.environ).websocket)  # it is one
+        run_echo(ws)
+
+    def app(environ: Environ, start_response: Any) -> Any:
+        seen.append(features(environ).websocket)
+        return talk(environ, start_response)
+
+    assert works(carrier(app).open())
+    assert seen == [True, False]
 
 
 def test_http10_has_none_of_it(serve: Serve) -> None:
@@ -584,7 +702,7 @@ def test_http10_has_none_of_it(serve: Serve) -> None:
             "7",
         )
         assert client.closed()
-    nothing = Features("HTTP/1.0", full_duplex=True)
+    nothing = Features("HTTP/1.0", full_duplex=True, disconnected=True)
     ignored = PushResult.IGNORED
     assert app.result == ["HTTP/1.0", nothing, False, False, False, False, ignored, False]
 
@@ -647,12 +765,13 @@ def test_when_the_response_is_over_nothing_happens(peer: StartPeer) -> None:
             push(environ, "/x"),
             environ["wsgi.associated_content"]("/x"),
             never_index(environ, "X"),
+            disconnected(environ),
             priority(environ),
             features(environ),
         ]
 
     nothing = Features(running.version)
-    expected = [False] * 4 + [PushResult.IGNORED, False, False, (3, False), nothing]
+    expected = [False] * 4 + [PushResult.IGNORED, False, False, False, (3, False), nothing]
     assert running.call(late) == expected
     answer = request(running)
     assert (answer.status, answer.interim, answer.trailers) == (200, [], [])
@@ -704,6 +823,7 @@ def test_under_a_server_without_any_of_it() -> None:
                 send_trailers(environ, TRAILERS),
                 push(environ, "/x"),
                 never_index(environ, "X-Token"),
+                disconnected(environ),
                 priority(environ),
             ]
         )
@@ -719,7 +839,7 @@ def test_under_a_server_without_any_of_it() -> None:
             assert response.read() == b"content"
         thread.join(10)
     ignored = PushResult.IGNORED
-    assert results[1:] == [Features(results[0]), False, False, ignored, False, (6, False)]
+    assert results[1:] == [Features(results[0]), False, False, ignored, False, False, (6, False)]
     assert results[0] in {"HTTP/1.0", "HTTP/1.1"}
 
 
@@ -746,6 +866,14 @@ def test_under_a_server_with_keys_of_that_name(key: str) -> None:
     assert send_trailers(other.environ, TRAILERS)
     assert push(other.environ, "http://a:8000/x") is PushResult.HINTED
     assert other.sent == [("Link", STYLE), *TRAILERS, ("Link", "</x>; rel=preload")]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_under_a_server_that_tells_of_clients_that_leave(gone: bool) -> None:
+    """waitress's key."""
+    environ = {"SERVER_PROTOCOL": "HTTP/1.1", "waitress.client_disconnected": lambda: gone}
+    assert features(environ) == Features("HTTP/1.1", disconnected=True)
+    assert disconnected(environ) is gone
 
 
 def test_under_a_server_with_keys_to_http10() -> None:

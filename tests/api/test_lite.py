@@ -7,83 +7,28 @@ import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from types import FunctionType, MethodType
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
 
-from gserver.api import LocalProtocolError, is_lite, lighten, lite, mark_lite
+from gserver.api import WSGIViolation, bind, is_lite, lighten, lite, mark_lite, to_wsgi
 from gserver.api.lite import LightenedApplication, LiteApplication, native
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
-Headers = list[tuple[str, str]]
-
-CLOSING = "wsgi_lite.closing"
-
-
-class Boom(Exception):
-    """An error of the application."""
-
-
-class Closer:
-    """Notes that it was closed."""
-
-    def __init__(self, events: list[str], name: str, then: Callable[[], object] = str) -> None:
-        self.events = events
-        self.name = name
-        self.then = then
-
-    def close(self) -> None:
-        self.events.append(self.name)
-        self.then()
-
-
-class Body:
-    """A body with close(); without a length."""
-
-    def __init__(self, events: list[str], blocks: Iterable[bytes]) -> None:
-        self.events = events
-        self.blocks = blocks
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.blocks)
-
-    def close(self) -> None:
-        self.events.append("body")
-
-
-def fail() -> None:
-    raise Boom("in close()")
-
-
-def run_wsgi(app: Any, environ: Environ | None = None) -> tuple[str, Headers, bytes]:
-    """Do what a plain WSGI server does."""
-    heads: list[tuple[str, Headers]] = []
-    written: list[bytes] = []
-
-    def start_response(status: str, headers: Headers, exc_info: Any = None) -> Any:
-        heads.append((status, headers))
-        return written.append
-
-    body = app({} if environ is None else environ, start_response)
-    try:
-        content = b"".join(body)
-    finally:
-        if hasattr(body, "close"):
-            body.close()
-    return (*heads[-1], b"".join(written) + content)
-
-
-def with_closing(events: list[Any]) -> Environ:
-    """Return an environ whose provider only notes what is registered."""
-
-    def register(thing: Any) -> Any:
-        events.append(thing)
-        return thing
-
-    return {CLOSING: register}
+from lite_tools import (
+    CLOSING,
+    Body,
+    Boom,
+    Closer,
+    Environ,
+    Headers,
+    StartResponse,
+    fail,
+    run_wsgi,
+    with_closing,
+)
 
 
 @lite
@@ -180,10 +125,47 @@ def test_what_cannot_be_called_is_refused(adapter: Any, thing: Any) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), (hello_wsgi, "doc")])
-def test_adapters_take_one_argument(arguments: Any) -> None:
-    for adapter in (lite, lighten):
-        with pytest.raises(TypeError):
-            adapter(*arguments)
+def test_lighten_takes_one_argument(arguments: Any) -> None:
+    with pytest.raises(TypeError):
+        lighten(*arguments)
+
+
+# -- arguments -----------------------------------------------------------------------------------
+
+CALLS: dict[str, Callable[[Any, Environ, StartResponse], Any]] = {
+    "by position": lambda app, environ, start: app(environ, start),
+    "the second by keyword": lambda app, environ, start: app(environ, start_response=start),
+    "by keyword": lambda app, environ, start: app(start_response=start, environ=environ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+def test_arguments_may_have_names(call: Any, kind: Any) -> None:
+    """In the original they had none, and what is not exactly a dict was taken for `self`."""
+    apps: list[Any] = [hello_lite, lighten(hello_wsgi), Site().method, Site.of_class, App]
+    for app in apps:
+        heads: list[str] = []
+        blocks = list(call(app, kind(), lambda status, headers, heads=heads: heads.append(status)))
+        assert len(heads) == 1
+        assert call(app, kind(), None) == (heads[0], call(app, kind(), None)[1], blocks)
+        assert app(environ=kind())[0] == heads[0]
+
+
+@pytest.mark.parametrize("app", [hello_lite, lighten(hello_wsgi)], ids=["lite", "lightened"])
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), {}),
+        ((), {"start_response": str}),
+        ((object(), {}, str, str), {}),
+        (({},), {"path": "/"}),
+    ],
+    ids=["none", "no environ", "too many", "unknown"],
+)
+def test_other_arguments_are_an_error(app: Any, arguments: Any, named: Any) -> None:
+    with pytest.raises(TypeError):
+        app(*arguments, **named)
 
 
 # -- is_lite, mark_lite, native ------------------------------------------------------------------
@@ -233,6 +215,33 @@ class Site:
         return [b""]
 
     member = lite(Member())
+
+
+class App(lite.app):
+    """A class that is an application itself."""
+
+    def __init__(self, environ: Environ) -> None:
+        self.status = environ.get("status", "200 App")
+
+    def app(self, environ: Environ) -> Any:
+        return self.status, [], [b""]
+
+
+class LiteApp(lite.app):
+    """Has a method that is an application, too."""
+
+    @lite
+    def app(self, environ: Environ) -> Any:
+        return "200 LiteApp", [], [b""]
+
+
+class LightenedApp(App):
+    """Has a method in the old manner, and inherits the rest."""
+
+    @lighten
+    def app(self, environ: Environ, start_response: StartResponse) -> Any:
+        start_response(f"{self.status} lightened", [])
+        return [b""]
 
 
 class Callable_:
@@ -297,6 +306,12 @@ IS_LITE: dict[str, tuple[Any, bool]] = {
     "plain method": (Site().__init__, False),  # type: ignore[misc]
     "instance with a lite __call__": (Callable_(), True),
     "class with a lite __call__": (Callable_, False),
+    "class that is an application": (App, True),
+    "instance of that": (type.__call__(App, {}), False),
+    "method of that": (App.app, False),
+    "lite method of that": (LiteApp.app, True),
+    "the base of all": (lite.app, True),
+    "bound function": (bind()(hello_lite.__wrapped__), False),
     "instance with a marked __call__": (Marked(), True),
     "class with a marked __call__": (Marked, False),
     "marked class": (MarkedClass, True),
@@ -324,6 +339,13 @@ MEMBERS = {
     "lightened method": (Site("c").wsgi, "200 c"),
     "lightened classmethod": (Site.wsgi_of_class, "200 Site"),
     "instance": (Callable_(), "200 instance"),
+    "class": (App, "200 App"),
+    "class with a lite method": (LiteApp, "200 LiteApp"),
+    "class with a lightened method": (LightenedApp, "200 App lightened"),
+    "classmethod of Python 3.13": (
+        MethodType(Site.__dict__["of_class"].__func__, Site),
+        "200 Site",
+    ),
     "callable in a class": (Site().member, "200 member"),
 }
 
@@ -335,6 +357,129 @@ def test_members_of_classes_are_applications(app: Any, status: str) -> None:
     assert run_wsgi(app) == (status, [], b"")
     called, _ = native(app)
     assert callable(called)
+
+
+class Below(Site):
+    """Calls what it overrides by way of the class."""
+
+    @lite
+    def method(self, environ: Environ) -> Any:
+        status, headers, body = Site.method(self, environ)  # type: ignore[call-overload]
+        assert Site.method(self, environ, None)[0] == status  # type: ignore[call-overload]
+        return f"{status} below", headers, body
+
+    @lighten
+    def wsgi(self, environ: Environ, start_response: StartResponse) -> Any:
+        return Site.wsgi(self, environ, start_response)  # type: ignore[call-overload]
+
+
+def test_a_method_is_called_by_way_of_its_class() -> None:
+    below = Below("a")
+    environs: list[Environ] = [{}, OrderedDict()]
+    for environ in environs:
+        assert below.method(environ)[0] == "200 a below"
+        assert run_wsgi(below.method, environ)[0] == "200 a below"
+        assert run_wsgi(below.wsgi, environ)[0] == "200 a"
+
+
+def test_the_environ_s_owner_may_be_a_dict_itself() -> None:
+    class Registry(dict[str, Any]):
+        @lite
+        def page(self, environ: Environ) -> Any:
+            return f"200 {len(self)} {len(environ)}", [], []
+
+    assert Registry(a=1).page({})[0] == "200 1 0"
+    assert Registry.page(Registry(a=1), {})[0] == "200 1 0"  # type: ignore[call-overload]
+
+
+def test_a_class_is_an_application() -> None:
+    assert lite(App)({"status": "204 No Content"}) == ("204 No Content", [], [b""])
+    assert run_wsgi(App, {"status": "204 No Content"})[0] == "204 No Content"
+
+
+def test_a_class_without_a_method_is_none() -> None:
+    class Forgotten(lite.app):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Forgotten has no method app"):
+        Forgotten({})
+
+
+def test_what_a_class_registers_is_closed() -> None:
+    """Also when already the making of the instance fails."""
+    events: list[str] = []
+
+    class Opening(lite.app):
+        @bind(closing=CLOSING)
+        def __init__(self, environ: Environ, closing: Any) -> None:
+            self.thing = closing(Closer(events, "thing"))
+            if "fail" in environ:
+                raise Boom
+
+        @lite(closing=CLOSING)
+        def app(self, environ: Environ, closing: Any) -> Any:
+            closing(Closer(events, "another"))
+            return "200 OK", [], [b"a"]
+
+    assert run_wsgi(Opening)[2] == b"a"
+    assert events == ["another", "thing"]
+    with pytest.raises(Boom):
+        run_wsgi(Opening, {"fail": True})
+    assert events == ["another", "thing", "thing"]
+
+
+# -- to_wsgi ---------------------------------------------------------------------------------------
+
+TO_WSGI: dict[str, Any] = {
+    "lite": hello_lite,
+    "lightened": lighten(hello_wsgi),
+    "method": Site().method,
+    "instance": Callable_(),
+    "class": App,
+}
+
+
+@pytest.mark.parametrize("app", TO_WSGI.values(), ids=TO_WSGI)
+def test_to_wsgi_makes_a_plain_function(app: Any) -> None:
+    plain = to_wsgi(app)
+    assert type(plain) is FunctionType
+    assert list(inspect.signature(plain).parameters) == ["environ", "start_response"]
+    assert not is_lite(plain)
+    assert run_wsgi(plain) == run_wsgi(app)
+    assert plain.__doc__ == app.__doc__
+    assert to_wsgi(plain) is plain
+
+
+def test_to_wsgi_closes_things() -> None:
+    events: list[str] = []
+
+    @lite(closing=CLOSING)
+    def app(environ: Environ, closing: Any) -> Any:
+        closing(Closer(events, "thing"))
+        return "200 OK", [], Body(events, [b"a"])
+
+    assert run_wsgi(to_wsgi(app))[2] == b"a"
+    assert events == ["body", "thing"]
+
+
+def test_to_wsgi_takes_what_is_marked() -> None:
+    @mark_lite
+    def both(environ: Environ, start_response: Any = None) -> Any:
+        if start_response is None:
+            raise NotImplementedError
+        start_response("200 OK", [])
+        return [b"a"]
+
+    assert run_wsgi(to_wsgi(both))[2] == b"a"
+
+
+def test_to_wsgi_leaves_alone_what_is_wsgi() -> None:
+    assert to_wsgi(hello_wsgi) is hello_wsgi
+    with pytest.raises(TypeError, match="to_wsgi takes an application"):
+        to_wsgi("app")  # type: ignore[arg-type]
+
+
+# -- what is adapted is still there ------------------------------------------------------------
 
 
 def test_mark_lite_returns_what_it_marked() -> None:
@@ -365,19 +510,55 @@ def test_attributes_of_what_is_adapted_are_reached() -> None:
     framework = Framework()
     app = lighten(framework)
     framework.mutable = 2
-    assert app.config is framework.config  # type: ignore[attr-defined]
-    assert app.route() == "route"  # type: ignore[attr-defined]
-    assert app.mutable == 2  # type: ignore[attr-defined]
+    assert app.config is framework.config
+    assert app.route() == "route"
+    assert app.mutable == 2
     assert not hasattr(app, "other")
     assert run_wsgi(app)[2] == b"hello"
 
 
-def test_attributes_of_a_function_are_reached() -> None:
+def test_attributes_of_what_is_adapted_are_changed() -> None:
+    """A response that is lightened and then changed must send what it was changed to."""
+
+    class Answer:
+        status = "200 OK"
+
+        def __call__(self, environ: Environ, start_response: StartResponse) -> Any:
+            start_response(self.status, [])
+            return []
+
+    answer = Answer()
+    app = lighten(answer)
+    app.status = "404 Not Found"
+    assert answer.status == app.status == "404 Not Found"
+    assert run_wsgi(app)[0] == "404 Not Found"
+    del app.status
+    assert run_wsgi(app)[0] == "200 OK"
+    mark_lite(app)
+    assert not is_lite(answer)
+
+
+def test_attributes_of_a_function_are_reached_but_not_changed() -> None:
     def app(environ: Environ) -> Any:
         return "200 OK", [], []
 
     app.csrf_exempt = True  # type: ignore[attr-defined]
-    assert lite(app).csrf_exempt
+    adapted = lite(app)
+    assert adapted.csrf_exempt
+    adapted.name = "page"
+    assert adapted.name == "page"
+    assert not hasattr(app, "name")
+    del adapted.name
+    assert not hasattr(adapted, "name")
+
+
+def test_an_adapter_shows_what_is_in_it() -> None:
+    assert repr(hello_lite).startswith("<LiteApplication of <function hello_lite at ")
+    assert repr(lighten(hello_wsgi)).startswith("<LightenedApplication of <function hello_wsgi at")
+
+
+def test_an_adapter_can_be_copied() -> None:
+    assert copy(hello_lite)({}) == hello_lite({})
 
 
 def test_native_takes_the_adapters_off() -> None:
@@ -783,13 +964,13 @@ VIOLATIONS: dict[str, Parts] = {
 
 @pytest.mark.parametrize("parts", VIOLATIONS.values(), ids=VIOLATIONS)
 def test_violations_of_wsgi_raise(parts: Parts) -> None:
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(WSGIViolation):
         collect(parts)
 
 
 def test_an_empty_body_without_start_response_raises() -> None:
     """The original returned a tuple of one item."""
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(WSGIViolation):
         lighten(lambda environ, start_response: [])({})
 
 
@@ -799,7 +980,7 @@ def test_a_second_call_before_content_raises_at_once() -> None:
         start_response("201 Created", [])
         return []
 
-    with pytest.raises(LocalProtocolError, match="second time"):
+    with pytest.raises(WSGIViolation, match="second time"):
         lighten(app)({})
 
 

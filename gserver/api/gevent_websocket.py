@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from gserver.api.errors import ConnectionClosed, WebSocketError
+from gserver.api.websocket_base import WebSocket
 
-if TYPE_CHECKING:
-    from gserver.websocket.blocking import WebSocket
-    from gserver.websocket.offer import Offer
+__all__ = ["GeventWebSocket"]
 
 # By name: of a class that is not compiled, attributes cannot be asked for.
 _SHARED: Final = frozenset(
@@ -30,6 +29,21 @@ _SHARED: Final = frozenset(
         "subprotocol",
     }
 )
+
+
+class Offer(Protocol):
+    """What makes the WebSocket when it is wanted."""
+
+    @property
+    def websocket(self) -> WebSocket | None:
+        """The WebSocket, once it was accepted."""
+
+    @property
+    def over(self) -> bool:
+        """The request has been answered, one way or the other."""
+
+    def accept(self) -> WebSocket:
+        """Answer the handshake; the same WebSocket from the second call on."""
 
 
 class GeventWebSocket:
