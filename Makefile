@@ -16,7 +16,7 @@ BENCH_ARGS ?=
 
 # For the binding to libnghttp2: without them h2 speaks HTTP/2.
 BUILD_PACKAGES := libnghttp2-dev pkg-config
-TEST_PACKAGES := chromium curl nghttp2-client nodejs openssl redis-server
+TEST_PACKAGES := apache2-bin chromium curl libapache2-mod-wsgi-py3 nghttp2-client nodejs openssl redis-server
 BENCH_PACKAGES := build-essential libev-dev nghttp2-client nghttp2-server openssl python3-dev wrk
 
 BIN := $(VENV)/bin
@@ -59,6 +59,7 @@ serve: $(VENV)/.installed ## Run an example over HTTP and HTTPS on 127.0.0.1
 # and other people's clients find out nothing the second time, but take as long. Attacks have the
 # machine to themselves: they watch how long others wait.
 test: $(VENV)/.compiled debian-packages ## Run the tests, compiled and pure, and report their coverage
+	@scripts/install-websocket-clients.sh $(BIN)/python build/clients
 	@$(PYTEST) --ignore tests/attack $(PYTEST_ARGS)
 	@$(BIN)/pytest tests/attack $(PYTEST_ARGS)
 	@$(BIN)/coverage erase

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import logging
+import select
 import socket
 import struct
 import time
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gevent import getcurrent
+from gevent import getcurrent, monkey
 from gevent.hub import Hub
 
 from gserver.api.errors import Disconnected, LocalProtocolError
@@ -60,6 +61,11 @@ _TURN: Final = 0.005
 # it. nginx: lingering_timeout.
 _LINGER: Final = 5.0
 _RESET: Final = struct.pack("ii", 1, 0)
+
+# gevent's would go through the hub.
+_make_poll: Final = monkey.get_original("select", "poll")
+# Where the second is missing (macOS), POLLHUP says the same if one asks for POLLIN.
+_COMING: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class ConnectionProtocol(Protocol):
@@ -477,6 +483,17 @@ class Transport:
                 self.clock.hurry(greenlet)  # nothing else will ever wake it
         self.protocol.closed()
         self._released(self)
+
+    def left(self) -> bool:
+        """Tell whether the client has closed the connection, or its half of it; does not block.
+
+        Asks the kernel: what has been read, or waits to be read, says nothing of the end.
+        """
+        if self.closed:
+            return True
+        poll = _make_poll()
+        poll.register(self._descriptor, _COMING)
+        return any(events & ~select.POLLIN for _, events in poll.poll(0))
 
     @property
     def unsent(self) -> int:

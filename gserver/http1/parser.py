@@ -452,6 +452,8 @@ class RequestParser:
             method = (self._head + self._data).lstrip(b"\r\n").partition(b" ")[0]
             if is_method(method):
                 return RemoteProtocolError("unknown method", 501)
+            if method[:1] == b"\x16":  # the first byte of a TLS handshake (RFC 8446 5.1)
+                return RemoteProtocolError("TLS was spoken to a port that has none")
             return RemoteProtocolError("malformed request line")
         text = str(exc)
         if "HTTP version" in text or "PRI" in text:

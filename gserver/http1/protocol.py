@@ -95,6 +95,7 @@ class Http1:
         else:
             self.connection.pause_reading()
             self.stream.close_after()
+            self.stream.tell_loss()
 
     def expire(self) -> None:
         """Give up waiting for a request."""
@@ -113,7 +114,9 @@ class Http1:
         """Never called: the greenlets send, and wait themselves."""
 
     def closed(self) -> None:
-        """Nothing to be done: the greenlets find out."""
+        """Tell who watches; the greenlets find out by themselves."""
+        if self.stream is not None:
+            self.stream.tell_loss()
 
     @property
     def idle(self) -> bool:

@@ -328,6 +328,15 @@ class Http1Stream(Stream):
 
     # -- the end -----------------------------------------------------------------------------
 
+    def lost(self) -> bool:
+        """Tell whether the client has gone; one that has ended only its half counts too."""
+        return self._connection.left()
+
+    def watch(self) -> None:
+        """Read on, so that the end of the connection is seen."""
+        if not self.incomplete and not self._protocol.early and not self._parser.unused:
+            self._connection.resume_reading()
+
     def abort(self) -> None:
         """Break the response off: no last chunk, fewer bytes than announced, or a reset."""
         if self.state is BODY and not self._chunked and self.length < 0:

@@ -428,6 +428,10 @@ class Http2Stream(Stream):
         if self.gone:
             raise Disconnected(reason)
 
+    def lost(self) -> bool:
+        """Tell whether the client has reset the stream, or left."""
+        return self.gone or self._protocol.connection.left()
+
     def note_loss(self) -> None:
         """Have the application's next call raise Disconnected; called in the hub."""
         self.gone = True
@@ -435,6 +439,7 @@ class Http2Stream(Stream):
     def lose(self) -> None:
         """Tell the application that the client has gone; called in the hub."""
         self.gone = True
+        self.tell_loss()
         for greenlet in (self._reader, self._writer):
             if greenlet is not None:
                 greenlet.throw(Disconnected("the client has reset the stream"))

@@ -323,9 +323,10 @@ def test_features(serve: Serve, engine: str) -> None:
         assert (response.body, response["content-length"]) == (b"content", "7")
         assert response.trailers == [("x-sum", "1")]
     everything = {"trailers": True, "push": True, "priority": True, "never_index": True}
+    everything |= {"full_duplex": True, "disconnected": True}
     assert seen == [
-        Features("HTTP/2", early_hints=True, full_duplex=True, **everything),
-        Features("HTTP/2", early_hints=False, full_duplex=True, **everything),
+        Features("HTTP/2", early_hints=True, **everything),
+        Features("HTTP/2", early_hints=False, **everything),
     ]
 
 
