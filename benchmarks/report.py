@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from results import Results, Spread
 from scenarios import Scenario
-from servers import HTTP1, HTTP2, WEBSOCKET
+from servers import HTTP1, HTTP2, INTERFACES, WEBSOCKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ CHARTS = {
     HTTP1: Chart("cpu-per-request.svg"),
     HTTP2: Chart("cpu-per-request-http2.svg"),
     WEBSOCKET: Chart("cpu-per-message-websocket.svg", "message"),
+    INTERFACES: Chart("cpu-per-request-interfaces.svg"),
 }
 HEAD = """\
 .. Written by benchmarks/run.py (make bench): changes here would be lost.
@@ -83,15 +84,21 @@ AIMS = (
     Aim("h2-upload", "1.00", peer="granian", server=NGHTTP2),
     Aim("h2-idle", "24", server=NGHTTP2),
     Aim("h2-sleep", "16", server=NGHTTP2),
-    Aim("ws-echo-32", peer="websockets"),
-    Aim("ws-echo-32", peer="uvicorn"),
-    Aim("ws-echo-32", peer="granian-rsgi"),
+    Aim("ws-echo-32", "0.85", peer="websockets"),
+    Aim("ws-echo-32", "0.85", peer="gevent-websocket"),
+    Aim("ws-echo-32", best_peer=True),
+    Aim("ws-echo-16k", "1.00", peer="websockets"),
     Aim("ws-echo-16k", best_peer=True),
     Aim("ws-echo-1m", best_peer=True),
     Aim("ws-connect", best_peer=True),
-    Aim("ws-idle", best_peer=True),
+    Aim("ws-idle", "12"),
     Aim("ws-broadcast", best_peer=True),
-    Aim("ws-h2-idle"),
+    Aim("ws-h2-idle", "10"),
+    Aim("interfaces", "1.00", peer="gserver-wsgi", server="gserver-lite"),
+    Aim("interfaces", "1.05", peer="gserver-wsgi", server="gserver-lightened"),
+    Aim("interfaces", "1.00", peer="gserver-wsgi", server="gserver-beside"),
+    Aim("interfaces", "1.30", peer="uvicorn", server="gserver-asgi"),
+    Aim("interfaces", "1.03", peer="gunicorn-wsgi", server="gunicorn-lite"),
 )
 
 

@@ -322,6 +322,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     BusyAmongIdle(
         "busy", f"hello, {wrk.CONNECTIONS} busy of {OPEN_CONNECTIONS:,} connections", "hello"
     ),
+    Requests("interfaces", "hello", "hello", apps.HELLO, wire=Wire.INTERFACE),
     Streams("h2-hello", "hello", "hello", apps.HELLO, wire=Wire.H2C),
     Streams(
         *("h2-headers", "hello, browser's headers", "hello", apps.HELLO),

@@ -28,12 +28,14 @@ STREAMS = 100
 """How many streams of one connection are open at once in ``h2-sleep`` and ``ws-h2-idle``."""
 
 HTTP1, HTTP2, WEBSOCKET = "HTTP/1.1", "HTTP/2", "WebSocket"
+INTERFACES = "Interfaces"
 
 
 class Wire(Enum):
     """How requests travel: a protocol, in cleartext (HTTP/2 by prior knowledge) or over TLS.
 
-    WebSockets, in cleartext, stand beside them: what travels there is messages.
+    WebSockets, in cleartext, stand beside them: what travels there is messages. So do interfaces:
+    the same requests over HTTP/1.1, to applications that are written in different ways.
     """
 
     HTTP = HTTP1, False
@@ -41,10 +43,11 @@ class Wire(Enum):
     H2C = HTTP2, False
     H2 = HTTP2, True
     WS = WEBSOCKET, False
+    INTERFACE = INTERFACES, False
 
     @property
     def protocol(self) -> str:
-        """`HTTP1`, `HTTP2` or `WEBSOCKET`."""
+        """`HTTP1`, `HTTP2`, `WEBSOCKET` or `INTERFACES`."""
         return self.value[0]
 
     @property
@@ -109,6 +112,26 @@ def _gserver(launch: Launch, *options: str) -> list[str]:
         *_tls(launch, "--certfile", "--keyfile"),
         *options,
     )
+
+
+def _gserver_with(application: str) -> Callable[[Launch], list[str]]:
+    """Return what runs gserver with one application, whatever the scenario's."""
+
+    def command(launch: Launch) -> list[str]:
+        return _module("gserver", application, "--bind", f"127.0.0.1:{launch.port}")
+
+    return command
+
+
+def _gunicorn_sync(application: str) -> Callable[[Launch], list[str]]:
+    def command(launch: Launch) -> list[str]:
+        return _module(
+            "gunicorn",
+            *("-k", "sync", "-w", "1", "--bind", f"127.0.0.1:{launch.port}"),
+            *("--worker-tmp-dir", "/dev/shm", "--no-control-socket", application),
+        )
+
+    return command
 
 
 def _gserver_nghttp2(launch: Launch) -> list[str]:
@@ -232,6 +255,7 @@ BOTH = (Wire.HTTP, Wire.HTTPS, Wire.H2C, Wire.H2)
 HTTP2_ONLY = (Wire.H2C, Wire.H2)
 HTTP1_AND_WEBSOCKET = (Wire.HTTP, Wire.HTTPS, Wire.WS)
 WEBSOCKET_ONLY = (Wire.WS,)
+INTERFACE_ONLY = (Wire.INTERFACE,)
 OURS = ("gserver", "gevent", "greenlet", "httptools", "h2", "wsproto")
 
 SERVERS = (
@@ -242,7 +266,7 @@ SERVERS = (
     Server("granian", "granian (WSGI)", ("granian",), _granian, BOTH),
     Server(
         *("uvicorn", "uvicorn (ASGI)", ("uvicorn", "uvloop", "httptools", "websockets"), _uvicorn),
-        HTTP1_AND_WEBSOCKET,
+        (*HTTP1_AND_WEBSOCKET, Wire.INTERFACE),
     ),
     # The default executor of asyncio has too few threads for the application that sleeps.
     Server(
@@ -262,5 +286,35 @@ SERVERS = (
     Server(
         *("gevent-websocket", "gevent-websocket", ("gevent-websocket", "wsaccel", "gevent")),
         *(_gevent_websocket, WEBSOCKET_ONLY),
+    ),
+    *(
+        Server(
+            f"gserver-{key}",
+            f"gserver ({title})",
+            OURS,
+            _gserver_with(application),
+            INTERFACE_ONLY,
+            ours=True,
+        )
+        for key, title, application in (
+            ("wsgi", "WSGI", "benchmarks.interfaces:hello"),
+            ("lite", "Lite", "benchmarks.interfaces:lite_hello"),
+            ("lightened", "WSGI, lightened", "benchmarks.interfaces:lightened"),
+            ("asgi", "ASGI", "benchmarks.interfaces:asgi_hello"),
+            ("beside", "WSGI beside ASGI", "benchmarks.interfaces:beside_asgi()"),
+        )
+    ),
+    *(
+        Server(
+            f"gunicorn-{key}",
+            f"gunicorn -k sync ({title})",
+            ("gunicorn",),
+            _gunicorn_sync(application),
+            INTERFACE_ONLY,
+        )
+        for key, title, application in (
+            ("wsgi", "WSGI", "benchmarks.interfaces:hello"),
+            ("lite", "Lite by to_wsgi", "benchmarks.interfaces:as_wsgi"),
+        )
     ),
 )
