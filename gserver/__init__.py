@@ -20,15 +20,21 @@ from importlib.machinery import (
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gserver.asgi import from_asgi as from_asgi
     from gserver.config import Config as Config
     from gserver.server import Server as Server
     from gserver.worker import Worker as Worker
 
-__all__ = ["Config", "Server", "Worker", "__version__"]
+__all__ = ["Config", "Server", "Worker", "__version__", "from_asgi"]
 
 __version__ = "0.1.0"
 
-_MODULES = {"Config": "gserver.config", "Server": "gserver.server", "Worker": "gserver.worker"}
+_MODULES = {
+    "Config": "gserver.config",
+    "Server": "gserver.server",
+    "Worker": "gserver.worker",
+    "from_asgi": "gserver.asgi",
+}
 
 
 if os.environ.get("GSERVER_PURE"):

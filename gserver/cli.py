@@ -35,6 +35,22 @@ logger = logging.getLogger("gserver.error")
 _STUCK: Final = 3.0
 _DAY: Final = 86400.0
 
+# What other servers call it, where it is not done here, or under another name.
+_BIND: Final = "give --bind HOST:PORT"
+_PROCESSES: Final = "one gserver is one process: gunicorn -k gserver.Worker starts several"
+_ELSEWHERE: Final = {
+    "--host": _BIND,
+    "--port": _BIND,
+    "-p": _BIND,
+    "--workers": _PROCESSES,
+    "-w": _PROCESSES,
+    "--worker-class": _PROCESSES,
+    "-k": _PROCESSES,
+    "--reload": "gunicorn -k gserver.Worker --reload does it",
+    "--threads": "each request has a greenlet, as many as there are",
+    "--timeout": "give --request-timeout for requests, --graceful-timeout for the stop",
+}
+
 _EPILOG = """\
 examples:
   gserver hello:app
@@ -94,9 +110,9 @@ def read_settings(
     if unknown:
         # The value of an unknown option may have been taken for the application.
         name = max(unknown, key=lambda one: one.startswith("-")).partition("=")[0]
-        raise ConfigError(
-            f"unknown argument {name}{suggestion(name, _flag)}; gserver --help lists all"
-        )
+        hint = _ELSEWHERE.get(name)
+        meant = f"; {hint}" if hint else suggestion(name, _flag)
+        raise ConfigError(f"unknown argument {name}{meant}; gserver --help lists all")
     if given.application is None:
         raise ConfigError("which application? give MODULE:APP, for example hello:app")
     path = given.config or environment.get("GSERVER_CONFIG")
@@ -236,7 +252,13 @@ def _stop_on_signals(server: Server) -> None:
     received = 0
 
     def stop(number: int, at_once: bool) -> None:
-        logger.info("%s: stopping%s", signal.Signals(number).name, " at once" * at_once)
+        how = " at once" if at_once else ""
+        if server.active and not at_once:
+            how = (
+                f"; what runs has {server.config.graceful_timeout:g} seconds to finish "
+                f"(requests: {server.active}), a second signal cuts it off"
+            )
+        logger.info("%s: stopping%s", signal.Signals(number).name, how)
         server.stop(0 if at_once else None)
 
     def on_signal(number: int, _: object) -> None:

@@ -270,6 +270,11 @@ class Config:
 
     # -- the rest --------------------------------------------------------------------------
     server_header: str = _option("gserver", "the Server field of responses; empty for none", "NAME")
+    interface: str = _option(
+        "auto",
+        "what the application is; auto tells an ASGI application by its signature",
+        choices=("auto", "wsgi", "asgi"),
+    )
     multiprocess: bool = _option(
         False, "tell applications that other processes serve too (wsgi.multiprocess)"
     )

@@ -150,7 +150,11 @@ def listen(address: Address, config: Config) -> Listener:
             return Listener(_unix_socket(address.path, config), tls, address.path)
         return Listener(_tcp_socket(address, config), tls)
     except OSError as exc:
-        hint = "; is another server running there?" if exc.errno == errno.EADDRINUSE else ""
+        hint = ""
+        if exc.errno == errno.EADDRINUSE:
+            hint = "; is another server running there?"
+        elif exc.errno == errno.EACCES and not address.path:
+            hint = "; ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE"
         reason = exc.strerror or str(exc)
         raise ConfigError(f"cannot listen at {address.text}: {reason}{hint}") from exc
     except UnicodeError as exc:

@@ -6,6 +6,7 @@ with ``from time import sleep`` for instance, keeps the one that stops every req
 
 from __future__ import annotations
 
+import selectors
 import sys
 import warnings
 from collections.abc import Iterable
@@ -13,12 +14,16 @@ from typing import Any
 
 from gevent import monkey
 
+from gserver.selector import HubSelector
+
 _BLOCKING = ("socket", "ssl", "threading", "time", "select", "selectors", "subprocess", "queue")
 # SocketType is what both kinds of sockets are built on.
 _HARMLESS = ("socket.SocketType", "subprocess.CompletedProcess", "threading.get_ident")
 # These keep the originals on purpose, or (gunicorn) can live with them.
 _WANT_ORIGINALS = {
+    "gserver.api.interruption",
     "gserver.log",
+    "gserver.transport",
     "gevent",
     "gunicorn",
     "coverage",
@@ -34,6 +39,8 @@ def patch() -> list[str]:
         # gevent warns of ssl only, and does not say who imported it.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
         monkey.patch_all()
+    # gevent's own leaves its mark on all greenlets while a loop waits in one.
+    selectors.DefaultSelector = HubSelector  # type: ignore[misc, assignment]
     lines = _left_behind()
     if lines:
         lines.append("import these modules later, or call gevent.monkey.patch_all() before them")

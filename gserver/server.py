@@ -23,8 +23,10 @@ from gserver.clock import NEVER, Clock
 from gserver.config import Config
 from gserver.connection import Connection, Endpoint
 from gserver.environ import template
+from gserver.guests import House
 from gserver.handler import Handler
 from gserver.http2.engines import engine_type
+from gserver.interface import adapt, start
 from gserver.listener import Address, Listener, listen
 from gserver.log import AccessLog
 from gserver.request import Limits
@@ -86,8 +88,8 @@ class Server:
     ) -> None:
         if not callable(application):
             raise ConfigError(f"the application must be callable, not {application!r}")
-        self.application = application
         self.config = config or Config()
+        self.application = adapt(application, self.config.interface)
         self.listeners: list[Listener] = []
         self._given = listeners
         self._tls = tls
@@ -111,6 +113,11 @@ class Server:
         """The TCP port of the first listener; what a test needs after binding to port 0."""
         return int(self.listeners[0].server[1])
 
+    @property
+    def active(self) -> int:
+        """How many requests are being handled, WebSockets among them."""
+        return self.handler.active if self._started else 0
+
     def start(self) -> None:
         """Begin to accept connections, in the hub of this thread.
 
@@ -129,12 +136,17 @@ class Server:
             from gserver.tls import TlsContext  # noqa: PLC0415
 
             tls = TlsContext(config)
+        start(self.application)
+        if self._stopping:
+            return  # meanwhile
         self._access_log = AccessLog.from_config(config)
         if self._given is not None:
             self.listeners = list(self._given)
         else:
             self._listen([Address.parse(text) for text in config.bind])
         self._started = True
+        self._house = House.of_hub()
+        self._house.open()
         hub = gevent.get_hub()
         shortest = min((t for t in map(config.__getattribute__, _TIMEOUTS) if t), default=_TICK)
         self._clock = Clock(hub, min(_TICK, shortest / 4), config.server_header)
@@ -209,6 +221,7 @@ class Server:
                 break
             gevent.sleep(_POLL)
             now = time.monotonic()
+        self._house.close(max(self._deadline - now, 0))
         self._clock.stop()
         if self._access_log is not None:
             self._access_log.close()

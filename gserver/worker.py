@@ -58,6 +58,7 @@ _HTTP2: Final = (
     "http2_initial_window_size",
     "http2_max_frame_size",
 )
+_MESSAGE_SIZE: Final = "websocket_max_message_size"
 # What gunicorn means by no limit to the number of fields.
 _MAX_FIELDS: Final = 32768
 # Seconds that a worker which stops keeps its idle connections. Closing at once would lose the
@@ -79,7 +80,8 @@ def config_from(cfg: Any) -> Config:
     environment = dict(os.environ)
     path = environment.pop("GSERVER_CONFIG", None)
     values = (from_file(path) if path else {}) | from_environment(environment)
-    for name in values.keys() & make_settings().keys():
+    settings = make_settings()
+    for name in values.keys() & settings.keys() - {_MESSAGE_SIZE}:
         del values[name]
     target, field = cfg.limit_request_line, cfg.limit_request_field_size
     # A target and a field of the size that the settings allow fit into it.
@@ -98,6 +100,9 @@ def config_from(cfg: Any) -> Config:
     }
     if not cfg.keepalive:
         values["keepalive_requests"] = 1
+    # Since gunicorn 27, whose default is 16 times ours.
+    if _MESSAGE_SIZE in settings and getattr(cfg, _MESSAGE_SIZE) != settings[_MESSAGE_SIZE].value:
+        values[_MESSAGE_SIZE] = getattr(cfg, _MESSAGE_SIZE)
     # Since gunicorn 25 and 26.2.
     for name in _HTTP2:
         if hasattr(cfg, name):

@@ -60,6 +60,8 @@ def make(word, times=1):
             "gserver --help lists all",
         ),
         (["a:b", "-x"], "unknown argument -x; gserver --help lists all"),
+        (["a:b", "--port=1"], "unknown argument --port; give --bind HOST:PORT; gserver --help"),
+        (["a:b", "-w", "4"], "unknown argument -w; one gserver is one process: gunicorn -k "),
         (["a:b", "--keep"], "unknown argument --keep"),  # no abbreviations
         (["a:b", "--backlog"], "argument --backlog: expected one argument"),
         (["a:b", "--backlog", "many"], "--backlog must be a whole number, not 'many'"),

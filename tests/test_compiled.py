@@ -24,6 +24,7 @@ from gserver.request import Limits
 
 MODULES = [
     "gserver.clock",
+    "gserver.exchange",
     "gserver.stream",
     "gserver.transport",
     "gserver.handler",

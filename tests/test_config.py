@@ -24,6 +24,7 @@ SAMPLES: dict[str, Any] = {
     "http2": False,
     "http2_connection_window_size": 70000,
     "http2_engine": "h2",
+    "interface": "wsgi",
     "http2_max_frame_size": 20000,
     "log_level": "debug",
     "websocket": False,

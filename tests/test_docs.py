@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import doctest
 import hashlib
 import inspect
@@ -22,6 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.config import KNOWN_SETTINGS
 
 import gserver
 import gserver.api
@@ -135,6 +137,12 @@ def test_the_page_of_capabilities_sends_a_checksum(serve: Serve) -> None:
         response = client.get()
         digest = b64encode(hashlib.sha256(response.body).digest()).decode()
         assert response.trailers == [("Content-Digest", f"sha-256=:{digest}:")]
+
+
+def test_the_page_of_responses_goes_on_where_it_stopped(serve: Serve) -> None:
+    with serve(application(block("requests.rst", "prices.py"))).client() as client:
+        event = "event: price\nid: 6\nretry: 1000\ndata: 6 €\n\n".encode()
+        assert client.get("/", "Last-Event-ID: 5").chunks[:2] == [b":\n\n", event]
 
 
 @pytest.mark.slow
@@ -386,6 +394,98 @@ def test_the_page_of_websockets_leads_to_all_of_their_options() -> None:
     assert {name for name in OPTIONS if name.startswith("websocket")} <= named <= set(OPTIONS)
 
 
+# -- who comes from elsewhere ----------------------------------------------------------------
+
+SHOP = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"Tea\\n"]
+"""
+ASK = """
+from urllib.request import urlopen
+
+print(urlopen(f"http://127.0.0.1:{server.PORT}/", timeout=10).read())
+server.stop()
+"""
+# By the caption of an example: the path, and what is said to what.
+MOVED: dict[str, tuple[str, str, str]] = {
+    "louder.py": ("/ws", "hello", "HELLO"),
+    "line_by_line.py": ("/", "hello", "You said hello"),
+    "as_a_loop.py": ("/", "hello", "You said hello"),
+}
+# What uWSGI's options are called here; the rest is not the file's affair.
+UWSGI = {
+    "http-socket": "bind",
+    "gevent": "worker_connections",
+    "listen": "backlog",
+    "buffer-size": "limit_request_head",
+    "limit-post": "limit_request_body",
+    "harakiri": "request_timeout",
+}
+
+
+def moved(caption: str, language: str = "python") -> str:
+    return block("coming_from.rst", caption, language)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("caption", "port"), [("with_pywsgi.py", "server_port"), ("with_gserver.py", "port")]
+)
+def test_a_program_serves_with_pywsgi_as_with_gserver(
+    caption: str, port: str, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    program = moved(caption).replace("8000", "0").replace("serve_forever", "start")
+    assert program.count("start()") == 1
+    (tmp_path / "program.py").write_text(program + ASK.replace("PORT", port))
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "b'Tea\\n'\n", done.stderr
+
+
+@pytest.mark.parametrize("caption", MOVED)
+def test_a_websocket_from_elsewhere_answers(open_ws: OpenTo, caption: str) -> None:
+    path, said, answer = MOVED[caption]
+    ws = open_ws(moved(caption), path)
+    assert ws.accepted, ws.response.body
+    ws.send_message(said)
+    assert ws.message() == answer
+    ws.close_frame(1000)
+
+
+def test_what_is_beside_a_websocket_from_elsewhere_answers(serve: Serve) -> None:
+    with serve(application(moved("louder.py"))).client() as client:
+        assert client.get("/").text == "Talk to /ws.\n"
+    with serve(application(moved("line_by_line.py"))).client() as client:
+        assert client.get("/").status == 426
+
+
+def test_uwsgi_s_file_says_the_same_as_gserver_s(tmp_path: Path) -> None:
+    theirs = configparser.ConfigParser()
+    theirs.read_string(moved("shop.ini", "ini"))
+    path = tmp_path / "gserver.toml"
+    path.write_text(moved("gserver.toml", "toml"))
+    ours = {name: str(*v) if name == "bind" else str(v) for name, v in from_file(str(path)).items()}
+    assert ours == {UWSGI[name]: v for name, v in theirs["uwsgi"].items() if name in UWSGI}
+
+
+def test_a_middleware_tells_an_asgi_application_what_the_proxy_says(serve: Serve) -> None:
+    with serve(application(moved("proxied.py"))).client() as client:
+        told = ("X-Forwarded-Proto: https", "X-Forwarded-For: 192.0.2.7")
+        assert client.get("/", *told).text == "https 192.0.2.7\n"
+
+
+def test_options_that_are_said_to_be_gunicorn_s_are() -> None:
+    (same,) = re.findall(r"\* - ((?:``--[a-z-]+``,?\s+)+)- The same\n", PAGES["coming_from.rst"])
+    flags = set(re.findall("--[a-z-]+", same))
+    assert len(flags) > 10
+    theirs = {flag for setting in KNOWN_SETTINGS for flag in setting.cli or ()}
+    ours = {"--" + name.replace("_", "-") for name in OPTIONS}
+    assert flags <= theirs & ours
+
+
 # -- commands --------------------------------------------------------------------------------
 
 
@@ -531,7 +631,7 @@ def test_the_page_of_the_environ_has_what_is_there_with_tls(
 # What a WebSocket has beside, as a `Session`.
 FOR_THE_SERVER = {
     *("cut", "deadline", "drain", "drained", "expire", "leave", "lost"),
-    *("receive_data", "receive_eof", "try_send"),
+    *("receive_data", "receive_eof", "try_send", "try_send_message"),
 }
 
 

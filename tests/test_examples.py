@@ -103,6 +103,27 @@ def check_event_stream(client: RawClient, server: ServerProcess) -> None:
     assert client.post("/", b"anybody there?").status == 200
 
 
+def check_notes(client: RawClient, server: ServerProcess) -> None:
+    assert "EventSource" in client.get().text
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\nZ\xc3\xa4hne\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc\r\n--b--\r\n'
+    )
+    posted = client.post("/", form, "Content-Type: multipart/form-data; boundary=b")
+    assert (posted.status, posted["Location"]) == (303, "/")
+    assert json.loads(client.get("/notes").body) == ["Zähne [3]"]
+    assert client.post("/", b"{}", "Content-Type: application/json").status == 415
+    assert client.get("/nothing").status == 404
+    with server.client() as reader:
+        reader.send(b"GET /news HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head = reader.head()
+        assert head["Content-Type"] == "text/event-stream"
+        assert [reader.chunk(head), reader.chunk(head)] == [
+            b":\n\n",
+            "data: Zähne [3]\n\n".encode(),
+        ]
+
+
 def check_push(client: RawClient, server: ServerProcess) -> None:
     hint = client.get()
     assert hint.status == 103
@@ -113,6 +134,13 @@ def check_push(client: RawClient, server: ServerProcess) -> None:
     assert client.get("/style.css")["Content-Type"] == "text/css"
 
 
+def check_to_asgi_app(client: RawClient, server: ServerProcess) -> None:
+    """Under an ASGI server tests/api/asgi/test_to_asgi_servers.py runs it."""
+    assert "<!doctype html>" in client.get().text
+    assert client.get("/count").chunks == [b"1\n", b"2\n", b"3\n", b"4\n", b"5\n"]
+    assert client.get("/echo").status == 426
+
+
 CHECKS = {
     "hello": check_hello,
     "bottle_app": check_bottle_app,
@@ -120,8 +148,10 @@ CHECKS = {
     "django_app": check_django_app,
     "upload": check_upload,
     "lite_closing": check_lite_closing,
+    "notes": check_notes,
     "event_stream": check_event_stream,
     "push": check_push,
+    "to_asgi_app": check_to_asgi_app,
 }
 
 

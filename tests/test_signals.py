@@ -86,7 +86,11 @@ def test_what_runs_is_finished_and_nothing_new_is_accepted(start: Command) -> No
         assert (response.status, response["Connection"]) == (200, "close")
         assert client.closed()
     assert running.wait(10) == 0
-    assert messages(running) == ["SIGTERM: stopping", "stopped"]
+    assert messages(running) == [
+        "SIGTERM: stopping; what runs has 60 seconds to finish (requests: 1), a second signal cuts "
+        "it off",
+        "stopped",
+    ]
 
 
 def cut(client: RawClient) -> bool:
@@ -116,7 +120,7 @@ def test_second_signal_cuts_at_once(second: signal.Signals, start: Command) -> N
         client.send(b"GET /ever HTTP/1.1\r\nHost: a\r\n\r\n")
         running.wait_output("waiting")
         running.signal(signal.SIGINT)
-        running.wait_output("SIGINT: stopping\n")
+        running.wait_output("SIGINT: stopping;")
         running.signal(second)
         assert cut(client)
     assert running.wait(10) == 0

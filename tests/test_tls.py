@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import re
 import socket
@@ -256,6 +257,13 @@ def test_plain_http_is_told_so(serve: Serve, options: dict[str, Any], method: st
         assert "https" in response.text
         assert response["Connection"] == "close"
         assert client.closed()
+
+
+def test_tls_is_told_that_a_port_has_none(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), serve(tell).client() as client:
+        client.send(bytes.fromhex("1603010200010001fc0303") + b"x" * 100)
+        assert client.response().status == 400
+    assert "TLS was spoken to a port that has none" in caplog.text
 
 
 @pytest.mark.parametrize(

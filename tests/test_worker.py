@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from gunicorn.config import Config as GunicornConfig
+from gunicorn.config import make_settings
 
 from clients import RawClient, Response
 from conftest import Command, ServerProcess
@@ -54,6 +55,8 @@ def app(environ, start_response):
     return [body or b"hello"]
 """
 BOOTING = r"Booting worker with pid: (\d+)"
+
+SIZE = "websocket_max_message_size"
 
 Gunicorn = Callable[..., ServerProcess]
 
@@ -567,6 +570,9 @@ def test_refused_at_start(
         ({}, {"GSERVER_HEADER_TIMEOUT": "9"}, {"header_timeout": 9}),
         ({}, {"GSERVER_CERTFILE": "x", "GSERVER_MULTIPROCESS": "yes"}, {"certfile": None}),
         ({}, {"GSERVER_CONFIG": "options.toml"}, {"body_timeout": 7}),
+        ({}, {"GSERVER_WEBSOCKET_MAX_MESSAGE_SIZE": "9"}, {"websocket_max_message_size": 9}),
+        # gunicorn has had this one since 27.
+        *[({SIZE: 7}, {"GSERVER_" + SIZE.upper(): "9"}, {SIZE: 7})] * (SIZE in make_settings()),
     ],
 )
 def test_settings_become_options(
