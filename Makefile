@@ -11,7 +11,7 @@ HTTP_PORT ?= 8000
 HTTPS_PORT ?= 8443
 PYTEST_ARGS ?=
 # Files of tests that run at once. More than a few disturb those that watch the time.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 BENCH_ARGS ?=
 
 # For the binding to libnghttp2: without them h2 speaks HTTP/2.
@@ -63,7 +63,7 @@ test: $(VENV)/.compiled debian-packages ## Run the tests, compiled and pure, and
 	@$(PYTEST) --ignore tests/attack $(PYTEST_ARGS)
 	@$(BIN)/pytest tests/attack $(PYTEST_ARGS)
 	@$(BIN)/coverage erase
-	@GSERVER_PURE=1 $(BIN)/coverage run $(PYTEST) --ignore tests/attack --ignore tests/interop $(PYTEST_ARGS)
+	@GSERVER_PURE=1 $(BIN)/coverage run $(PYTEST) --ignore tests/attack --ignore tests/interop --ignore tests/elsewhere $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -477,6 +477,15 @@ def test_a_middleware_tells_an_asgi_application_what_the_proxy_says(serve: Serve
         assert client.get("/", *told).text == "https 192.0.2.7\n"
 
 
+@pytest.mark.slow
+def test_a_view_asks_its_own_server_in_a_loop_of_its_own(command: Command) -> None:
+    source = block("from_asgi.rst", "both_at_once.py")
+    running = command("app:app", "--bind", "127.0.0.1:0", app=source).wait_ready()
+    with running.client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % running.port)
+        assert json.loads(client.response().body) == ["tea: 2.50", "coffee: 2.50"]
+
+
 def test_options_that_are_said_to_be_gunicorn_s_are() -> None:
     (same,) = re.findall(r"\* - ((?:``--[a-z-]+``,?\s+)+)- The same\n", PAGES["coming_from.rst"])
     flags = set(re.findall("--[a-z-]+", same))

@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from clients import RawClient, Response
 from conftest import ROOT, ServerProcess
@@ -141,6 +143,27 @@ def check_to_asgi_app(client: RawClient, server: ServerProcess) -> None:
     assert client.get("/echo").status == 426
 
 
+def check_two_worlds(client: RawClient, server: ServerProcess) -> None:
+    """Two that sleep a second, at the same time."""
+    begin = time.monotonic()
+    with server.client() as other:
+        other.send(b"GET /api/sleep HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.get("/sleep").body == b"Flask has slept\n"
+        assert other.response().body == b'"FastAPI has slept"'
+    assert time.monotonic() - begin < 1.9
+
+
+def check_asgi_chat(client: RawClient, server: ServerProcess) -> None:
+    """Two WebSockets of Starlette, and a view of Flask that tells both."""
+    address = f"ws://127.0.0.1:{server.port}/room/ws"
+    with connect(address) as ada, connect(address) as bob:
+        ada.send("hello")
+        assert [ada.recv(10), bob.recv(10)] == ["hello", "hello"]
+        assert client.post("/say", b"good morning").body == b"2 have heard it\n"
+        assert [ada.recv(10), bob.recv(10)] == ["good morning", "good morning"]
+    assert "WebSocket" in client.get().text
+
+
 CHECKS = {
     "hello": check_hello,
     "bottle_app": check_bottle_app,
@@ -152,6 +175,8 @@ CHECKS = {
     "event_stream": check_event_stream,
     "push": check_push,
     "to_asgi_app": check_to_asgi_app,
+    "two_worlds": check_two_worlds,
+    "asgi_chat": check_asgi_chat,
 }
 
 

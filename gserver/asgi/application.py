@@ -84,6 +84,7 @@ class AsgiApplication:
         self._await_exchanges(deadline)
         for exchange in list(self.exchanges):
             exchange.cancel()
+        self.loop.interrupt()
         self._await_exchanges(time.monotonic() + _LAST_WORDS)
         lifespan, self._lifespan = self._lifespan, None
         if lifespan is not None:

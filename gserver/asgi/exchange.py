@@ -53,6 +53,8 @@ class Exchange:
         self._news: asyncio.Event | None = None  # for who waits in `receive`
         self._task: asyncio.Task[None]
         self._cancelled = False
+        self._over = False  # nobody waits any more, at one of the two sides
+        self._error: BaseException | None = None  # to be raised in the request's greenlet
 
     def start(self, scope: dict[str, Any]) -> None:
         """Run the application's coroutine from the next iteration of the loop on."""
@@ -66,10 +68,8 @@ class Exchange:
         except asyncio.CancelledError:
             self.failed(GreenletExit())  # only the end of the server does that to a whole request
             raise
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - SystemExit, too, ends one request only
             self.failed(exc)
-            if not isinstance(exc, Exception):
-                raise
         finally:
             self._application.exchanges.discard(self)
 
@@ -84,6 +84,15 @@ class Exchange:
             self._greenlet = None
             self.cancel()
             raise
+
+    def raise_error(self) -> None:
+        """Raise what the request's greenlet has to, if it has."""
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback leads here
 
     def cancel(self) -> None:
         """Cancel the coroutine, once: what it still does then has its time."""

@@ -55,8 +55,6 @@ class HttpExchange(Exchange):
         self._room: asyncio.Event | None = None  # for a coroutine that waits until they are fewer
         self._file: Any = None  # is all of the content
         self._trailers = False  # are to come
-        self._over = False  # the response has ended, or the client has gone
-        self._error: BaseException | None = None
 
     # -- in the request's greenlet -----------------------------------------------------------
 
@@ -95,10 +93,7 @@ class HttpExchange(Exchange):
                     return item
             if self._stage is _END:
                 return b""
-            if self._error is not None:
-                # Not to be kept: its traceback leads here.
-                error, self._error = self._error, None
-                raise error
+            self.raise_error()
             if self._over:
                 raise Disconnected
             self.wait()

@@ -146,6 +146,12 @@ class HubLoop(asyncio.SelectorEventLoop):
         for callback in callbacks:
             callback()
 
+    def interrupt(self) -> None:
+        """End what a coroutine blocks in, if one does, with GreenletExit."""
+        if self.is_running() and not self._waits.waiting:
+            # In the hub, where the loop's greenlet comes back to.
+            self._hub.loop.run_callback(self._greenlet.throw, GreenletExit)
+
     def shutdown(self, timeout: float) -> None:
         """Cancel what runs, wait for it for `timeout` seconds or half of one, and close."""
         if self.is_closed():
@@ -158,9 +164,7 @@ class HubLoop(asyncio.SelectorEventLoop):
         self.call_soon_threadsafe(settle, self._end, None)
         deadline = time.monotonic() + _LAST_WORDS
         while self.is_running() and time.monotonic() < deadline:
-            if not self._waits.waiting:
-                # A coroutine blocks; in the hub, where its greenlet comes back to.
-                self._hub.loop.run_callback(self._greenlet.throw, GreenletExit)
+            self.interrupt()
             gevent.sleep(_POLL)
         if self.is_running():
             logger.error("the asyncio loop is blocked, and left alone")

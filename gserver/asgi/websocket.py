@@ -48,8 +48,6 @@ class WebSocketExchange(Exchange):
         self._refusal: tuple[str, Headers] | None = None  # its head, of the extension
         self._body: list[bytes] = []
         self._opened: asyncio.Future[None] = self.loop.create_future()
-        self._over = False  # the client has gone, or the application has ended
-        self._error: BaseException | None = None
 
     # -- in the request's greenlet -----------------------------------------------------------
 
@@ -58,15 +56,9 @@ class WebSocketExchange(Exchange):
         self.environ["wsgi_lite.closing"](self)
         self.start(websocket_scope(self.environ, self._application.state))
         while self._response is None:
-            self._raise_error()
+            self.raise_error()
             self.wait()
         return self._response
-
-    def _raise_error(self) -> None:
-        # Not to be kept: its traceback leads here.
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
 
     def _converse(self, websocket: WebSocket) -> None:
         """Receive for the coroutine until the end; the handler of the WebSocket."""
@@ -82,7 +74,7 @@ class WebSocketExchange(Exchange):
                     self.wait()
         except ConnectionClosed as exc:
             self._end(exc.code, exc.reason)
-        self._raise_error()
+        self.raise_error()
 
     def _end(self, code: int, reason: str) -> None:
         if not self._over:

@@ -112,7 +112,9 @@ def ask(app, method, path, more, content):
         getattr(body, "close", lambda: None)()
     content = b"".join(blocks)
     told = errors.getvalue().splitlines()[-1:]
-    return [heads[-1:], len(heads), len(content), hashlib.sha256(content).hexdigest(), error, told]
+    # A second may have passed.
+    last = [(status, [one for one in headers if one[0] != "Date"]) for status, headers in heads[-1:]]
+    return [last, len(heads), len(content), hashlib.sha256(content).hexdigest(), error, told]
 
 results = {}
 for name in sys.argv[2:]:
