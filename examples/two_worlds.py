@@ -1,8 +1,8 @@
 """A blocking Flask application and an asyncio FastAPI application, in one process, on one port.
 
-    gserver examples.two_worlds:app
-    curl http://127.0.0.1:8000/sleep
-    curl http://127.0.0.1:8000/api/sleep
+gserver examples.two_worlds:app
+curl http://127.0.0.1:8000/sleep
+curl http://127.0.0.1:8000/api/sleep
 """
 
 import asyncio

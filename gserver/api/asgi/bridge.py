@@ -94,6 +94,7 @@ class Bridge:
             except Exception as exc:  # noqa: BLE001 - whatever it is, it is for the thread
                 call.set_exception(exc)
             except BaseException:
+                self.finish(_OVER)  # first: the thread asks what has ended
                 call.set_exception(Disconnected("the server has ended the request"))
                 raise
             else:
