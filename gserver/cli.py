@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="gserver",
         usage="gserver MODULE:APP [OPTION ...]",
-        description="Serve a blocking Python application, WSGI or Lite, on gevent.",
+        description="Serve a Python application on gevent: WSGI, Lite or ASGI.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,

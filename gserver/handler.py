@@ -163,9 +163,11 @@ class Handler:
             self._failed(stream, exc)
         if type(body) is not list:
             self._close(body)
-        if stream.offer is not None:
-            stream.offer.conclude()
-        stream.exchange.finish()
+        try:
+            if stream.offer is not None:
+                stream.offer.conclude()
+        finally:
+            stream.exchange.finish()
         stream.finished()
 
     def _close(self, body: Any) -> None:

@@ -94,6 +94,9 @@ class Hooks:
             pre_request(self._worker, environ.pop(_REQUEST))
             return application(environ, start_response)  # Lite applications take that too
 
+        startup = getattr(application, "__startup__", None)
+        if startup is not None:
+            asked.__startup__ = startup  # type: ignore[attr-defined]
         return asked
 
     def around(self, run: Callable[[Stream], None]) -> Callable[[Stream], None]:

@@ -87,7 +87,7 @@ class Reference:
         if not callable(found):
             raise ConfigError(
                 f"{self.text} is of type {type(found).__name__}, which is not callable: "
-                "no WSGI or Lite application"
+                "no WSGI, Lite or ASGI application"
             )
         return found  # type: ignore[no-any-return]
 

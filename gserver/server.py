@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from gevent.event import Event
+from greenlet import GreenletExit
 
 from gserver.api.errors import ConfigError
 from gserver.clock import NEVER, Clock
@@ -99,6 +100,7 @@ class Server:
         self._limits: list[Limits] = []
         self._stopped = Event()
         self._started = self._stopping = False
+        self._starter: Any = None  # the greenlet in which the application starts
         self._deadline = NEVER  # of a stop that goes on
         self._access_log: AccessLog | None = None
         self.handler: Handler
@@ -136,17 +138,22 @@ class Server:
             from gserver.tls import TlsContext  # noqa: PLC0415
 
             tls = TlsContext(config)
-        start(self.application)
-        if self._stopping:
-            return  # meanwhile
-        self._access_log = AccessLog.from_config(config)
-        if self._given is not None:
-            self.listeners = list(self._given)
-        else:
-            self._listen([Address.parse(text) for text in config.bind])
-        self._started = True
         self._house = House.of_hub()
         self._house.open()
+        try:
+            self._start_application()
+            if not self._stopping:
+                self._access_log = AccessLog.from_config(config)
+                if self._given is not None:
+                    self.listeners = list(self._given)
+                else:
+                    self._listen([Address.parse(text) for text in config.bind])
+                self._started = True
+        finally:
+            if not self._started:
+                self._house.close(_LAST_WORDS)
+        if not self._started:
+            return  # it was stopped meanwhile
         hub = gevent.get_hub()
         shortest = min((t for t in map(config.__getattribute__, _TIMEOUTS) if t), default=_TICK)
         self._clock = Clock(hub, min(_TICK, shortest / 4), config.server_header)
@@ -168,6 +175,16 @@ class Server:
                 tls=tls if listener.tls else None,
             )
             self._acceptors.append(_Acceptor(endpoint, listener, self._connections))
+
+    def _start_application(self) -> None:
+        self._starter = gevent.getcurrent()
+        try:
+            start(self.application)
+        except GreenletExit:
+            if not self._stopping:
+                raise
+        finally:
+            self._starter = None
 
     def _listen(self, addresses: list[Address]) -> None:
         try:
@@ -202,6 +219,9 @@ class Server:
             timeout = self.config.graceful_timeout
         if not self._started:
             self._stopping = True
+            if self._starter is not None:
+                # In the hub, which the application's startup comes back to.
+                gevent.get_hub().loop.run_callback(self._starter.throw, GreenletExit)
             self._stopped.set()
             return
         begin = now = time.monotonic()

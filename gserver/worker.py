@@ -29,6 +29,7 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.config import make_settings
 from gunicorn.glogging import Logger
 from gunicorn.http.wsgi import WSGIErrorsWrapper
@@ -174,19 +175,26 @@ class Worker(base.Worker):
         """Serve until gunicorn, or the number of requests, ends it."""
         import gevent
 
+        from gserver.interface import adapt
         from gserver.listener import Listener
         from gserver.server import Server
         from gserver.transport import READ
 
         hooks = self._hooks()
-        self._server = server = Server(
-            hooks.before(self.wsgi) if hooks else self.wsgi,
-            self._config,
-            [Listener(one, self._tls is not None) for one in self.sockets],
-            tls=self._tls,
-            environ={"wsgi.errors": _ErrorLog(self.cfg)},
-        )
-        server.start()
+        try:
+            application = adapt(self.wsgi, self._config.interface)
+            self._server = server = Server(
+                hooks.before(application) if hooks else application,
+                self._config,
+                [Listener(one, self._tls is not None) for one in self.sockets],
+                tls=self._tls,
+                environ={"wsgi.errors": _ErrorLog(self.cfg)},
+            )
+            server.start()
+        except ConfigError as exc:
+            # An ASGI application that cannot start, for one: gunicorn would try for ever.
+            self.log.error("%s", exc)
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
         if hooks:
             server.handler.run = hooks.around(server.handler.run)
         # In the hub: while an application keeps that from running there is no heartbeat.

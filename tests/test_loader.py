@@ -189,14 +189,17 @@ def test_no_such_module(write: Write, tmp_path: Path) -> None:
         (":site.wsgy", "{}:site has no attribute 'wsgy'; did you mean wsgi?"),
         (":xyzzy()", "{} has no attribute 'xyzzy'; did you mean app?"),
         (":words()", "{}:words is not callable: no factory"),
-        (":words", "{}:words is of type dict, which is not callable: no WSGI or Lite application"),
+        (
+            ":words",
+            "{}:words is of type dict, which is not callable: no WSGI, Lite or ASGI application",
+        ),
         (
             ":nothing",
-            "{}:nothing is of type NoneType, which is not callable: no WSGI or Lite application",
+            "{}:nothing is of type NoneType, which is not callable: no WSGI, Lite or ASGI application",
         ),
         (
             ":empty()",
-            "{}:empty() is of type NoneType, which is not callable: no WSGI or Lite application",
+            "{}:empty() is of type NoneType, which is not callable: no WSGI, Lite or ASGI application",
         ),
     ],
 )

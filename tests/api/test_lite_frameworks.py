@@ -113,7 +113,7 @@ def ask(app, method, path, more, content):
     content = b"".join(blocks)
     told = errors.getvalue().splitlines()[-1:]
     # A second may have passed.
-    last = [(status, [one for one in headers if one[0] != "Date"]) for status, headers in heads[-1:]]
+    last = [(head[0], [one for one in head[1] if one[0] != "Date"]) for head in heads[-1:]]
     return [last, len(heads), len(content), hashlib.sha256(content).hexdigest(), error, told]
 
 results = {}

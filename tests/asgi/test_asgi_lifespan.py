@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import gevent
+import gevent.event
 import pytest
 
 from conftest import Command, Serve, ServerThread
@@ -381,3 +383,42 @@ def test_the_command_ends_when_startup_fails(command: Command) -> None:
     assert last == "gserver: the ASGI application failed to start: OSError: no database"
     assert " serves " not in running.text
     assert running.text.count("Traceback") == 1
+
+
+def test_what_has_started_is_shut_down_where_the_server_cannot_listen() -> None:
+    heard = Heard()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="cannot listen"):
+            Server(living(heard), Config(bind=address)).start()
+    assert all_of(heard) == ["startup", "shutdown"]
+
+
+def test_a_stop_ends_a_startup_that_hangs() -> None:
+    begun = gevent.event.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    server = Server(app, Config(bind="127.0.0.1:0"))
+    serving = gevent.spawn(server.serve_forever)
+    assert begun.wait(10)
+    server.stop()
+    serving.get(timeout=10)
+    assert server.listeners == []
+
+
+def test_gunicorn_gives_up_when_startup_fails(command: Command) -> None:
+    program = [sys.executable, "-m", "gunicorn", "-k", "gserver.Worker", "-b", "127.0.0.1:0"]
+    source = """
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
+    running = command("app:app", app=source, program=program)
+    assert running.wait(30) != 0
+    assert "no database" in running.text
+    assert running.text.count("Booting worker") == 1
