@@ -11,6 +11,7 @@ from wsgiref.validate import validator
 import gevent
 import pytest
 
+from clients import ConnectionEnded
 from conftest import StartCarrier
 from gserver.api import is_lite, lighten, lite, websocket
 from gserver.websocket import WebSocket
@@ -167,6 +168,32 @@ def test_headers_that_middleware_adds_are_in_the_answer(carrier: StartCarrier) -
         assert name not in ws.response
     assert ws.response.all("Server") == ["gserver"]
     assert works(ws)
+
+
+@one_carrier
+def test_an_answer_that_cannot_be_sent_leaves_nothing_open(
+    carrier: StartCarrier, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: queue.Queue[bool] = queue.Queue()
+
+    class Thing:
+        def close(self) -> None:
+            closed.put(True)
+
+    @lite
+    def app(environ: Environ) -> Any:
+        if environ["PATH_INFO"] == "/good":
+            return echo(environ)
+        environ["wsgi_lite.closing"](Thing())
+        promise = environ["gserver.websocket"].promise(echo, "no\ntoken")
+        return "101 Switching Protocols", [promise], []
+
+    server = carrier(app)
+    with pytest.raises(ConnectionEnded):
+        server.open("/bad")
+    assert closed.get(timeout=5)
+    assert "error in the server" in caplog.text
+    assert works(server.open("/good"))
 
 
 @one_carrier
