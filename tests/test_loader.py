@@ -195,11 +195,13 @@ def test_no_such_module(write: Write, tmp_path: Path) -> None:
         ),
         (
             ":nothing",
-            "{}:nothing is of type NoneType, which is not callable: no WSGI, Lite or ASGI application",
+            "{}:nothing is of type NoneType, which is not callable: "
+            "no WSGI, Lite or ASGI application",
         ),
         (
             ":empty()",
-            "{}:empty() is of type NoneType, which is not callable: no WSGI, Lite or ASGI application",
+            "{}:empty() is of type NoneType, which is not callable: "
+            "no WSGI, Lite or ASGI application",
         ),
     ],
 )
