@@ -55,15 +55,19 @@ serve: $(VENV)/.installed ## Run an example over HTTP and HTTPS on 127.0.0.1
 	    --bind http://127.0.0.1:$(HTTP_PORT) --bind https://127.0.0.1:$(HTTPS_PORT) \
 	    --certfile $(CERTIFICATE) --keyfile $(KEY)
 
-# Twice: as users run it, and with all of it as Python, which is what coverage can see. Attackers
-# and other people's clients find out nothing the second time, but take as long. Attacks have the
-# machine to themselves: they watch how long others wait.
+# Twice: as users run it, and with all of it as Python, which is what coverage can see. Attacks have
+# the machine to themselves: they watch how long others wait. What follows finds out nothing the
+# second time, but takes as long: attacks, other people's clients, servers and frameworks, what is
+# installed, and the engine that is never Python.
+ONCE := $(addprefix --ignore tests/,attack interop elsewhere frameworks test_packaging.py)
+ONCE += -k "not nghttp2"
+
 test: $(VENV)/.compiled debian-packages ## Run the tests, compiled and pure, and report their coverage
 	@scripts/install-websocket-clients.sh $(BIN)/python build/clients
 	@$(PYTEST) --ignore tests/attack $(PYTEST_ARGS)
 	@$(BIN)/pytest tests/attack $(PYTEST_ARGS)
 	@$(BIN)/coverage erase
-	@GSERVER_PURE=1 $(BIN)/coverage run $(PYTEST) -k "not nghttp2" --ignore tests/attack --ignore tests/interop --ignore tests/elsewhere $(PYTEST_ARGS)
+	@GSERVER_PURE=1 $(BIN)/coverage run $(PYTEST) $(ONCE) $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
