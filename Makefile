@@ -58,9 +58,9 @@ serve: $(VENV)/.installed ## Run an example over HTTP and HTTPS on 127.0.0.1
 # Twice: as users run it, and with all of it as Python, which is what coverage can see. Attacks have
 # the machine to themselves: they watch how long others wait. What follows finds out nothing the
 # second time, but takes as long: attacks, other people's clients, servers and frameworks, what is
-# installed, and the engine that is never Python.
+# installed, the engine that is never Python, and what waits most of its time.
 ONCE := $(addprefix --ignore tests/,attack interop elsewhere frameworks test_packaging.py)
-ONCE += -k "not nghttp2"
+ONCE += -k "not nghttp2" -m "not slow"
 
 test: $(VENV)/.compiled debian-packages ## Run the tests, compiled and pure, and report their coverage
 	@scripts/install-websocket-clients.sh $(BIN)/python build/clients
