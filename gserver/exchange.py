@@ -59,7 +59,8 @@ class Exchange:
             except BaseException:
                 # Also GreenletExit and timeouts: what was registered earlier still wants closing.
                 logger.exception("closing %r failed", thing)
-        self.stream = None
+        # Who watches refers to the environ, which leads here.
+        self.stream = self.watcher = None
 
     def watch(self, callback: Callable[[], None]) -> None:
         """Have `callback` called, in the hub, when the client leaves before the response ends.

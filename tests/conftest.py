@@ -331,3 +331,43 @@ def need(tool: str) -> None:
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
+
+
+# -- server processes that live as long as a test module, whose frameworks are slow to import -----
+
+Launch = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="session")
+def unwanted() -> tuple[str, ...]:
+    """What no server that was launched may have said: what Python reports from destructors."""
+    return ("Exception ignored",)
+
+
+@pytest.fixture(scope="module")
+def launch(request: pytest.FixtureRequest, unwanted: tuple[str, ...]) -> Iterator[Launch]:
+    """Return a function that serves an application of ``apps/``, beside the module, until its end.
+
+    It takes MODULE:APP and further arguments of the command; keyword arguments become variables
+    of the environment.
+    """
+    with ExitStack() as stack:
+
+        def stop(running: ServerProcess) -> None:
+            running.signal(signal.SIGTERM)
+            assert running.wait() == 0, running.text
+            for sign in unwanted:
+                assert sign not in running.text, running.text
+
+        def start(name: str, *arguments: str, **environment: str) -> ServerProcess:
+            if "--bind" not in arguments:
+                arguments = (*arguments, "--bind", "127.0.0.1:0")
+            # First, so that `arguments` may say otherwise.
+            command = [sys.executable, "-m", "gserver", name, "--graceful-timeout", "1", *arguments]
+            running = ServerProcess(command, request.path.parent / "apps", environment)
+            stack.callback(running.kill)
+            running.wait_ready()
+            stack.callback(stop, running)
+            return running
+
+        yield start

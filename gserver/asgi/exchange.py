@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import greenlet
 from gevent import getcurrent
@@ -20,9 +20,8 @@ from gserver.environ import Environ
 from gserver.fields import status_text
 
 if TYPE_CHECKING:
+    from gserver.api.asgi.types import Message, Scope
     from gserver.asgi.application import AsgiApplication
-
-Message: TypeAlias = dict[str, Any]
 
 # Not the method of gevent's hub, which looks for a `switch_out` that greenlets here lack.
 _switch: Final = greenlet.greenlet.switch
@@ -56,12 +55,12 @@ class Exchange:
         self._over = False  # nobody waits any more, at one of the two sides
         self._error: BaseException | None = None  # to be raised in the request's greenlet
 
-    def start(self, scope: dict[str, Any]) -> None:
+    def start(self, scope: Scope) -> None:
         """Run the application's coroutine from the next iteration of the loop on."""
         self._task = self.loop.begin(self._run(scope))
         self._application.exchanges.add(self)
 
-    async def _run(self, scope: dict[str, Any]) -> None:
+    async def _run(self, scope: Scope) -> None:
         try:
             await self._application.callable(scope, self.receive, self.send)
             self.ended()

@@ -14,12 +14,13 @@ import gevent
 from gserver.api.capabilities import early_hints, push, send_trailers
 from gserver.api.errors import Disconnected, LocalProtocolError
 from gserver.api.lite import Headers, Response
-from gserver.asgi.exchange import Exchange, Message, to_content, to_headers, to_status
+from gserver.asgi.exchange import Exchange, to_content, to_headers, to_status
 from gserver.asgi.scope import http_scope
 from gserver.body import EMPTY
 from gserver.environ import Environ
 
 if TYPE_CHECKING:
+    from gserver.api.asgi.types import Message
     from gserver.asgi.application import AsgiApplication
 
 logger = logging.getLogger("gserver.error")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gserver.api.errors import ConfigError
 from gserver.asgi.loop import HubLoop, settle
 
+if TYPE_CHECKING:
+    from gserver.api.asgi.types import Message
+
 logger = logging.getLogger("gserver.error")
 
-Message: TypeAlias = MutableMapping[str, Any]
+# Looser than `gserver.api.asgi.types`: some say dict in their signatures, others MutableMapping.
 AsgiCallable: TypeAlias = Callable[
     [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
 ]

@@ -6,12 +6,13 @@ fields have been joined, and names are as CGI spells them, which ASGI's lower ca
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from gserver.api.capabilities import features
 from gserver.environ import Environ
 
-Scope: TypeAlias = dict[str, Any]
+if TYPE_CHECKING:
+    from gserver.api.asgi.types import Scope
 
 # 2.4 would have Starlette's streams wait for the next send before they notice that the client has
 # gone.

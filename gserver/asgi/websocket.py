@@ -16,13 +16,15 @@ from greenlet import GreenletExit
 from gserver.api.errors import ConnectionClosed, Disconnected, LocalProtocolError
 from gserver.api.handshake import OFFER
 from gserver.api.lite import Headers, Response
-from gserver.asgi.exchange import Exchange, Message, to_content, to_headers, to_status
+from gserver.api.websocket_base import ABNORMAL, INTERNAL_ERROR, NORMAL
+from gserver.asgi.exchange import Exchange, to_content, to_headers, to_status
 from gserver.asgi.loop import settle
 from gserver.asgi.scope import websocket_scope
 from gserver.environ import Environ
 from gserver.fields import check_field
 
 if TYPE_CHECKING:
+    from gserver.api.asgi.types import Message
     from gserver.asgi.application import AsgiApplication
     from gserver.websocket import WebSocket
 
@@ -31,10 +33,6 @@ logger = logging.getLogger("gserver.error")
 # Messages that wait for the coroutine; beyond these they wait in the WebSocket, and then with the
 # client.
 _MAX_QUEUE: Final = 16
-
-_NORMAL: Final = 1000
-_INTERNAL_ERROR: Final = 1011
-_ABNORMAL: Final = 1006
 
 
 class WebSocketExchange(Exchange):
@@ -84,7 +82,7 @@ class WebSocketExchange(Exchange):
 
     def close(self) -> None:
         """Note that the exchange is over; the server calls it, in every case."""
-        self._end(_ABNORMAL, "")
+        self._end(ABNORMAL, "")
         self.loop.call_soon_threadsafe(settle, self._opened, None)
 
     # -- in the loop -------------------------------------------------------------------------
@@ -95,7 +93,7 @@ class WebSocketExchange(Exchange):
             self._error = LocalProtocolError(
                 "the ASGI application neither accepted nor refused the WebSocket"
             )
-        self._leave(_NORMAL)
+        self._leave(NORMAL)
 
     def failed(self, exc: BaseException) -> None:
         """Close with 1011, or have the server answer, what the application raised."""
@@ -103,7 +101,7 @@ class WebSocketExchange(Exchange):
             self._error = exc  # the server's to log
         elif not isinstance(exc, (Disconnected, GreenletExit)):
             logger.error("WebSocket %s", self.environ.get("RAW_URI"), exc_info=exc)
-        self._leave(_INTERNAL_ERROR)
+        self._leave(INTERNAL_ERROR)
 
     def _leave(self, code: int) -> None:
         """Let the request's greenlet end, and close."""
@@ -116,7 +114,7 @@ class WebSocketExchange(Exchange):
         """Return what the client sent next, or that it has gone."""
         while not self.messages:
             if self._over:
-                return {"type": "websocket.disconnect", "code": _ABNORMAL, "reason": ""}
+                return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
             await self.news()
         self.wake()
         return self.messages.popleft()
@@ -179,7 +177,7 @@ class WebSocketExchange(Exchange):
             except ConnectionClosed as exc:
                 raise Disconnected(str(exc)) from exc
         elif kind == "websocket.close":
-            code, reason = message.get("code", _NORMAL), message.get("reason") or ""
+            code, reason = message.get("code", NORMAL), message.get("reason") or ""
             await self.loop.block(websocket.close, code, reason)
         else:
             raise _misplaced(kind)

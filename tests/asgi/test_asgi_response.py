@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import itertools
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from conftest import Serve, StartPeer
 from exchange import request
 from from_asgi_stage import (
+    TIMEOUT,
     Gate,
     Heard,
     Message,
@@ -24,6 +27,7 @@ from from_asgi_stage import (
     respond,
     start,
 )
+from gserver import from_asgi
 from http2_client import ENABLE_PUSH, PUSH_PROMISE, RawHttp2
 
 BLOCK = bytes(range(256)) * 256
@@ -363,3 +367,37 @@ def test_all_of_it_runs_in_one_thread(peer: StartPeer) -> None:
     for _ in range(3):
         request(server)
     assert threads == {server.call(threading.get_ident)}
+
+
+def test_a_request_that_watched_its_client_is_no_garbage(peer: StartPeer) -> None:
+    """Nothing is left for the collector of cycles to find."""
+    gone = threading.Event()
+
+    class Thing:
+        pass
+
+    @requests
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        watching = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await respond(send, b"done")
+        assert (await watching)["type"] == "http.disconnect"
+
+    mounted = from_asgi(app)
+
+    def marked(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["thing"] = thing = Thing()
+        weakref.finalize(thing, gone.set)
+        return mounted(environ, start_response)
+
+    server = peer(marked)
+    assert request(server).body == b"done"  # the first one also starts the application
+    gc.collect()
+    gc.disable()
+    try:
+        gone.clear()
+        assert request(server).body == b"done"
+        assert gone.wait(TIMEOUT)
+    finally:
+        gc.enable()

@@ -8,15 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from clients import RawClient
-from conftest import ServerProcess, need
-
-if TYPE_CHECKING:
-    from frameworks.conftest import Launch
+from conftest import Launch, ServerProcess, need
 
 GATES = (
     "socket",

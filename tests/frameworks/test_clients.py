@@ -9,16 +9,13 @@ import select
 import ssl
 import subprocess
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
 import urllib3
 
-from conftest import ServerProcess, need
-
-if TYPE_CHECKING:
-    from frameworks.conftest import Launch
+from conftest import Launch, ServerProcess, need
 
 BLOCK = bytes(range(256)) * 64
 SIZE = 5_000_000

@@ -10,15 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from clients import ConnectionEnded, RawClient
-from conftest import ServerProcess
-
-if TYPE_CHECKING:
-    from frameworks.conftest import Launch
+from conftest import Launch, ServerProcess
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,13 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
 
 from clients import RawClient
-from conftest import ServerProcess
-
-if TYPE_CHECKING:
-    from frameworks.conftest import Launch
+from conftest import Launch, ServerProcess
 
 CONTENT = os.urandom(3_000_000)
 

@@ -6,16 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
 from clients import RawClient, Response
-from conftest import ServerProcess
-
-if TYPE_CHECKING:
-    from frameworks.conftest import Launch
+from conftest import Launch, ServerProcess
 
 CONTENT = os.urandom(1_000_000)
 

@@ -6,13 +6,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
 
-if TYPE_CHECKING:
-    from frameworks.conftest import Launch
+from conftest import Launch
 
 FRAMEWORKS = ("bottle", "django", "falcon", "flask", "pyramid", "webob")
 
