@@ -14,6 +14,8 @@ cdef class Handler:
     cdef object _hub
     cdef object _clock
     cdef double _request_timeout
+    cdef list _waiting
+    cdef list _batch
     cdef list _parked
     cdef set _greenlets
     cdef public object run
@@ -22,6 +24,8 @@ cdef class Handler:
     cpdef dispatch(self, Stream stream)
     @cython.locals(parked=list, stream=Stream, wrapped=bint)
     cpdef _work(self)
-    cdef Stream _park(self)
+    @cython.locals(waiting=list)
+    cpdef _serve(self)
+    cdef _park(self)
     @cython.locals(body=object)
     cpdef _run(self, Stream stream)

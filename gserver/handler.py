@@ -59,6 +59,8 @@ class Handler:
         self._hub = hub
         self._clock = clock
         self._request_timeout = request_timeout
+        self._waiting: list[Stream] = []
+        self._batch: list[Stream] = []  # those whose turn it is, the first one last
         self._parked: list[greenlet.greenlet] = []
         self._greenlets: set[greenlet.greenlet] = set()
         self._own_run = self._run  # one object, to be known again
@@ -67,19 +69,32 @@ class Handler:
     @property
     def active(self) -> int:
         """How many requests are being handled."""
-        return len(self._greenlets) - len(self._parked)
+        running = len(self._greenlets) - len(self._parked)
+        return running + len(self._waiting) + len(self._batch)
 
     def dispatch(self, stream: Stream) -> None:
-        """Run the application in a greenlet; called in the hub, returns when that blocks."""
-        try:
-            worker = self._parked.pop()
-        except IndexError:
-            worker = greenlet.greenlet(self._work, self._hub)
-            self._greenlets.add(worker)
-            # A greenlet keeps what it was started with for its life: it gets its first request
-            # like all others.
-            worker.switch()
-        _switch(worker, stream)
+        """Have the application run for `stream` later in this turn of the loop.
+
+        Called in the hub. Not at once: what many connections received is first parsed for all of
+        them, then handled for all, for the processor's caches hold the code of one or the other.
+        """
+        if not self._waiting:
+            self._hub.loop.run_callback(self._serve)
+        self._waiting.append(stream)
+
+    def _serve(self) -> None:
+        """Have greenlets handle what waits; returns when each is done, or blocks."""
+        waiting = self._waiting
+        waiting.reverse()
+        self._waiting = []
+        self._batch = waiting
+        while waiting:
+            if self._parked:
+                _switch(self._parked.pop())
+            else:
+                worker = greenlet.greenlet(self._work, self._hub)
+                self._greenlets.add(worker)
+                worker.switch()
 
     def cut(self) -> None:
         """Raise GreenletExit in every request that is being handled; called in the hub."""
@@ -95,35 +110,37 @@ class Handler:
         wrapped = run is not self._own_run
         try:
             while True:
-                stream = self._park()
-                me.gr_context = None
-                try:
-                    if wrapped:
-                        run(stream)
-                    else:
-                        self._run(stream)  # compiled code calls it the short way
-                except BaseException:  # a defect of ours costs this exchange only
-                    logger.exception("error in the server")
-                    stream.abort()
-                    stream.finished()
+                # As many as are there, until one blocks: then another greenlet takes the next.
+                while self._batch:
+                    stream: Stream = self._batch.pop()
+                    me.gr_context = None
+                    try:
+                        if wrapped:
+                            run(stream)
+                        else:
+                            self._run(stream)  # compiled code calls it the short way
+                    except BaseException:  # a defect of ours costs this exchange only
+                        logger.exception("error in the server")
+                        stream.abort()
+                        stream.finished()
+                    del stream  # a parked greenlet keeps no request alive
                 if len(parked) >= _PARKED:
                     break
                 parked.append(me)
-                del stream  # a parked greenlet keeps no request alive
+                self._park()
         finally:
             self._greenlets.discard(me)
 
-    def _park(self) -> Stream:
-        """Wait for the next request."""
+    def _park(self) -> None:
+        """Wait for requests."""
         while True:
             try:
-                stream: Stream | None = _switch(self._hub)
+                _switch(self._hub)
             except BaseException:
                 # A timeout that an earlier request left behind: nobody is there to take it.
                 logger.warning("a request left a timer behind", exc_info=True)
-                continue
-            if stream:
-                return stream
+            else:
+                return
 
     def _run_timed(self, stream: Stream) -> None:
         me = greenlet.getcurrent()
