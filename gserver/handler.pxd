@@ -6,6 +6,10 @@ from gserver.stream cimport Stream
 
 
 cdef object _switch
+cdef int _TOGETHER
+
+cdef _send(Stream stream, object body)
+cdef _send_blocks(Stream stream, object body)
 
 
 cdef class Handler:
@@ -15,7 +19,7 @@ cdef class Handler:
     cdef object _clock
     cdef double _request_timeout
     cdef list _waiting
-    cdef list _batch
+    cdef bint _scheduled
     cdef list _parked
     cdef set _greenlets
     cdef public object run
@@ -24,7 +28,6 @@ cdef class Handler:
     cpdef dispatch(self, Stream stream)
     @cython.locals(parked=list, stream=Stream, wrapped=bint)
     cpdef _work(self)
-    @cython.locals(waiting=list)
     cpdef _serve(self)
     cdef _park(self)
     @cython.locals(body=object)

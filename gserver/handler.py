@@ -36,6 +36,9 @@ logger = logging.getLogger("gserver.error")
 # Not the method of gevent's hub, which looks for a `switch_out` that these greenlets do not have.
 _switch: Final = greenlet.greenlet.switch
 
+# Requests that are handled together: so many gain all that there is to gain, and fit the
+# processor's cache.
+_TOGETHER: Final = 32
 # Parked greenlets beyond these end instead: each keeps about 20 KiB of stack.
 _PARKED: Final = 128
 
@@ -59,8 +62,8 @@ class Handler:
         self._hub = hub
         self._clock = clock
         self._request_timeout = request_timeout
-        self._waiting: list[Stream] = []
-        self._batch: list[Stream] = []  # those whose turn it is, the first one last
+        self._waiting: list[Stream] = []  # for a greenlet
+        self._scheduled = False
         self._parked: list[greenlet.greenlet] = []
         self._greenlets: set[greenlet.greenlet] = set()
         self._own_run = self._run  # one object, to be known again
@@ -69,26 +72,28 @@ class Handler:
     @property
     def active(self) -> int:
         """How many requests are being handled."""
-        running = len(self._greenlets) - len(self._parked)
-        return running + len(self._waiting) + len(self._batch)
+        return len(self._greenlets) - len(self._parked) + len(self._waiting)
 
     def dispatch(self, stream: Stream) -> None:
-        """Have the application run for `stream` later in this turn of the loop.
+        """Have the application run for `stream`, in this turn of the loop; called in the hub.
 
-        Called in the hub. Not at once: what many connections received is first parsed for all of
-        them, then handled for all, for the processor's caches hold the code of one or the other.
+        Mostly not at once: what many connections brought is parsed first, then the application
+        runs for all of them. The processor's caches do not hold the code of both.
         """
-        if not self._waiting:
-            self._hub.loop.run_callback(self._serve)
         self._waiting.append(stream)
+        if len(self._waiting) >= _TOGETHER:
+            self._serve()
+        elif not self._scheduled:
+            self._scheduled = True
+            self._hub.loop.run_callback(self._serve_rest)
+
+    def _serve_rest(self) -> None:
+        self._scheduled = False
+        self._serve()
 
     def _serve(self) -> None:
-        """Have greenlets handle what waits; returns when each is done, or blocks."""
-        waiting = self._waiting
-        waiting.reverse()
-        self._waiting = []
-        self._batch = waiting
-        while waiting:
+        """Have greenlets handle what waits; returns when all of them are done, or block."""
+        while self._waiting:
             if self._parked:
                 _switch(self._parked.pop())
             else:
@@ -98,6 +103,8 @@ class Handler:
 
     def cut(self) -> None:
         """Raise GreenletExit in every request that is being handled; called in the hub."""
+        while self._waiting:
+            _give_up(self._waiting.pop(0))
         for worker in self._greenlets.difference(self._parked):
             worker.throw(GreenletExit)
 
@@ -110,9 +117,9 @@ class Handler:
         wrapped = run is not self._own_run
         try:
             while True:
-                # As many as are there, until one blocks: then another greenlet takes the next.
-                while self._batch:
-                    stream: Stream = self._batch.pop()
+                # One after the other, until one blocks: then another greenlet takes the next.
+                while self._waiting:
+                    stream: Stream = self._waiting.pop(0)
                     me.gr_context = None
                     try:
                         if wrapped:
@@ -121,8 +128,7 @@ class Handler:
                             self._run(stream)  # compiled code calls it the short way
                     except BaseException:  # a defect of ours costs this exchange only
                         logger.exception("error in the server")
-                        stream.abort()
-                        stream.finished()
+                        _give_up(stream)
                     del stream  # a parked greenlet keeps no request alive
                 if len(parked) >= _PARKED:
                     break
@@ -249,6 +255,12 @@ class Handler:
             stream.abort()
 
 
+def _give_up(stream: Stream) -> None:
+    stream.abort()
+    stream.exchange.finish()
+    stream.finished()
+
+
 def _triple(response: Any) -> tuple[Any, Any, Any]:
     """Return what a Lite application returned, if it can be taken apart."""
     try:
@@ -309,6 +321,6 @@ def _send_blocks(stream: Stream, body: Iterable[bytes]) -> None:
             stream.write(block[: stream.length - stream.sent])
             break
         stream.write(block)
-        if stream.bodyless and stream.state is not HEADERS:
+        if stream.bodyless() and stream.state is not HEADERS:
             break  # nothing of the rest is sent, and it may have no end
     stream.end()

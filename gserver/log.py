@@ -104,7 +104,7 @@ def _request_line(stream: Stream, seconds: float) -> str:
 
 
 def _sent(stream: Stream, seconds: float) -> str:
-    return str(0 if stream.bodyless else stream.sent)
+    return str(0 if stream.bodyless() else stream.sent)
 
 
 def _sent_or_dash(stream: Stream, seconds: float) -> str:

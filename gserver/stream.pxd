@@ -11,8 +11,8 @@ cdef class Stream:
     cdef public object state
     cdef public object status
     cdef public object headers
-    cdef public object length
-    cdef public object sent
+    cdef public long long length
+    cdef public long long sent
     cdef public list fields
     cdef public int kinds
     cdef readonly Exchange exchange
@@ -30,3 +30,12 @@ cdef class Stream:
         status_line=object, kinds=int, kind=int, known=dict, fields=list, entry=tuple
     )
     cdef _take_head(self, status, headers)
+    cpdef write(self, data)
+    cdef _send_block(self, bytes data)
+    cpdef bint bodyless(self)
+    cpdef end(self)
+    cpdef respond(self, bytes body)
+    cpdef send_head(self, bytes data)
+    cpdef send_data(self, bytes data)
+    cpdef send_end(self)
+    cpdef finished(self)

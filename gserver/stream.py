@@ -225,12 +225,12 @@ class Stream:
             raise LocalProtocolError(f"more content than the Content-Length of {self.length}")
 
     def _send_block(self, data: bytes) -> None:
-        if not self.bodyless:
+        if not self.bodyless():
             self.sent += len(data)
         if self.state is HEADERS:
             self.state = BODY
             self.send_head(data)
-        elif not self.bodyless:
+        elif not self.bodyless():
             self.send_data(data)
 
     # -- what it calls through the environ ---------------------------------------------------
@@ -276,7 +276,6 @@ class Stream:
         """The status code of the response; 0 until start_response was called."""
         return int(self.status[:3] or 0)
 
-    @property
     def bodyless(self) -> bool:
         """No content may be sent, whatever the application returns (RFC 9110 6.4.1)."""
         return self.head_request or bool(self.kinds & BODYLESS)
@@ -292,10 +291,10 @@ class Stream:
             return
         if self.fields is None:
             raise LocalProtocolError("the application returned without calling start_response")
-        if self.state is HEADERS and (self.length <= 0 or self.bodyless):
+        if self.state is HEADERS and (self.length <= 0 or self.bodyless()):
             self.respond(b"")
             return
-        if self.length > self.sent and not self.bodyless:
+        if self.length > self.sent and not self.bodyless():
             raise LocalProtocolError(
                 f"Content-Length announced {self.length} bytes, {self.sent} were sent"
             )
@@ -314,7 +313,7 @@ class Stream:
     @property
     def can_trail(self) -> bool:
         """Trailer fields can be sent behind the content."""
-        return not self.over and not self.bodyless
+        return not self.over and not self.bodyless()
 
     @property
     def can_push(self) -> bool:

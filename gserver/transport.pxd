@@ -1,5 +1,7 @@
 # C types for transport.py, for when it is compiled; see docs/architecture.rst.
 
+cimport cython
+
 from gserver.clock cimport Clock
 
 
@@ -33,5 +35,9 @@ cdef class Transport:
 
     cpdef hand_over(self, bytes data)
     cpdef send(self, bytes data)
+    @cython.locals(size=Py_ssize_t, piece=bytes)
+    cpdef send_pieces(self, list pieces)
+    @cython.locals(piece=bytes, sent=Py_ssize_t)
+    cdef _gather(self, list pieces)
     cpdef pause_reading(self)
     cpdef resume_reading(self)

@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -300,10 +300,14 @@ class Transport:
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
-    def send_pieces(self, *pieces: bytes) -> None:
+    def send_pieces(self, pieces: list[bytes]) -> None:
         """Send `pieces` one after the other, in one system call if possible; blocks like `send`."""
-        size = sum(map(len, pieces))
-        if size < _GATHER or (self.tls is not None and size < _COPIED):
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+        if len(pieces) == 1:
+            self.send(pieces[0])
+        elif size < _GATHER or (self.tls is not None and size < _COPIED):
             self.send(b"".join(pieces))
         elif self.tls is None:
             self._gather(pieces)
@@ -316,7 +320,7 @@ class Transport:
             self._streak = 0
             self.clock.pass_turn()
 
-    def _gather(self, pieces: Sequence[bytes]) -> None:
+    def _gather(self, pieces: list[bytes]) -> None:
         if self._sending is not None:
             raise LocalProtocolError("another greenlet is sending on this connection")
         try:
@@ -371,7 +375,7 @@ class Transport:
             LocalProtocolError: The file ended early.
         """
         first = read_cached(descriptor, offset, size)
-        self.send_pieces(head, first)
+        self.send_pieces([head, first])
         offset += len(first)
         end = offset + size - len(first)
         if offset == end:

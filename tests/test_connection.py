@@ -163,7 +163,7 @@ def test_pieces_arrive_whole_however_the_socket_takes_them(
     with ours, theirs, patch("gserver.transport.Calls", lambda sock: sock):
         sock = Reluctant(ours.fileno(), takes)
         transport = ends.make(sock)
-        gevent.spawn(transport.send_pieces, *pieces).get(timeout=5)
+        gevent.spawn(transport.send_pieces, list(pieces)).get(timeout=5)
         assert sock.taken == b"".join(pieces)
         gevent.spawn(transport.send, b"after").get(timeout=5)
         assert sock.taken == b"".join(pieces) + b"after"
@@ -191,7 +191,7 @@ def test_others_run_while_a_client_takes_all_at_once(ends: Ends) -> None:
 
     def send() -> None:
         for _ in range(200):
-            transport.send_pieces(b"x")
+            transport.send_pieces([b"x"])
 
     counting = gevent.spawn(count)
     gevent.spawn(send).get(timeout=5)
@@ -204,7 +204,7 @@ def test_others_run_while_a_client_takes_all_at_once(ends: Ends) -> None:
 def test_sending_to_a_client_that_has_left(ends: Ends, data: bytes) -> None:
     transport, client = ends.pair()
     client.close()
-    for send in (transport.send, transport.send_pieces):
+    for send in (transport.send, lambda data: transport.send_pieces([data])):
         sending = gevent.spawn(send, data)
         sending.join(5)
         assert isinstance(sending.exception, Disconnected)
@@ -226,7 +226,7 @@ def send_too_much(transport: Transport) -> None:
 
 
 def send_too_many_pieces(transport: Transport) -> None:
-    transport.send_pieces(b"x", b"x" * 50_000_000)
+    transport.send_pieces([b"x", b"x" * 50_000_000])
 
 
 def receive(transport: Transport) -> None:

@@ -80,7 +80,8 @@ _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff]*").fullmatch
 _STATUS: Final = re.compile(
     r"([2-9][0-9]{2}) (?:[!-~\x80-\xff](?:[ -~\x80-\xff]*[!-~\x80-\xff])?)?"
 ).fullmatch
-_DIGITS: Final = re.compile(r"[0-9]+").fullmatch
+# No more digits than 8 bytes hold.
+_DIGITS: Final = re.compile(r"[0-9]{1,18}").fullmatch
 
 
 def check_field(header: Any) -> tuple[str, str]:

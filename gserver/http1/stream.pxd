@@ -28,4 +28,7 @@ cdef class Http1Stream(Stream):
     cpdef open(self, Http1 protocol, dict environ, RequestParser parser)
     @cython.locals(fields=list, length=Py_ssize_t)
     cpdef respond(self, bytes body)
+    cpdef send_head(self, bytes data)
+    cpdef send_data(self, bytes data)
+    cpdef send_end(self)
     cpdef finished(self)

@@ -182,12 +182,12 @@ class Http1Stream(Stream):
                 fields.append(body)
                 self._connection.send(b"".join(fields))
             else:
-                self._connection.send_pieces(b"".join(fields), body)
+                self._connection.send_pieces([b"".join(fields), body])
         else:
             self._respond_otherwise(fields, body)
 
     def _respond_otherwise(self, fields: list[bytes], body: bytes) -> None:
-        bodyless = self.bodyless
+        bodyless = self.bodyless()
         if self.trailers:
             self._begin_chunks(fields)
         elif not self.kinds & (CONTENT_LENGTH | BODYLESS) and (body or not bodyless):
@@ -201,7 +201,7 @@ class Http1Stream(Stream):
                 pieces[0] += b"%x\r\n" % len(body)
                 pieces.append(b"\r\n")
             pieces.append(self._last_chunk())
-        self._connection.send_pieces(*pieces)
+        self._connection.send_pieces(pieces)
 
     def send_head(self, data: bytes) -> None:
         """Send the head and the first block."""
@@ -214,25 +214,25 @@ class Http1Stream(Stream):
                 self.close_after()  # the end of the connection is the end of the content
         self._finish_head(fields)
         head = b"".join(fields)
-        if self.bodyless:
+        if self.bodyless():
             self._connection.send(head)
         elif self._chunked:
-            self._connection.send_pieces(b"%b%x\r\n" % (head, len(data)), data, b"\r\n")
+            self._connection.send_pieces([b"%b%x\r\n" % (head, len(data)), data, b"\r\n"])
         else:
-            self._connection.send_pieces(head, data)
+            self._connection.send_pieces([head, data])
 
     def send_data(self, data: bytes) -> None:
         """Send a further block."""
         if self._chunked:
-            self._connection.send_pieces(b"%x\r\n" % len(data), data, b"\r\n")
+            self._connection.send_pieces([b"%x\r\n" % len(data), data, b"\r\n"])
         else:
-            self._connection.send_pieces(data)
+            self._connection.send_pieces([data])
 
     def send_file(self, descriptor: int, offset: int, size: int) -> None:
         """Send the head and a region of a file, which the kernel reads where it can."""
         fields = self.fields
         assert fields is not None
-        bodyless = self.bodyless
+        bodyless = self.bodyless()
         if self.length < 0 and not self.kinds & BODYLESS:
             self.length = size
             fields.append(b"Content-Length: %d\r\n" % size)

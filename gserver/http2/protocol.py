@@ -93,8 +93,6 @@ class Http2:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the connection."""
-        # What the handlers send in this turn is sent at its end.
-        self._scheduled = True
         try:
             self.engine.receive(data)
         except ConnectionBroken as exc:
@@ -102,7 +100,7 @@ class Http2:
             return
         if self.engine.events:
             self._act()
-        self._flush()
+        self.schedule()
 
     def receive_eof(self) -> None:
         """Give up: who sends nothing more grants nothing more either."""
@@ -179,16 +177,18 @@ class Http2:
         if not self.connection.closed:
             self._dispatch(number, environ)
 
-    def read_away(self, number: int) -> None:
+    def read_away(self, number: int, held: int = 0) -> None:
         """Take and drop content that nobody wants, and stop a client that has too much of it.
 
+        `held` bytes of it have come already.
         RFC 9113 8.1 lets a server stop it at once, by RST_STREAM(NO_ERROR); but a client in the
         middle of its upload may take that for a failure, and lose the response (curl 7.88 does).
         """
-        if self.draining:
+        left = self.connection.config.limit_unread_body - held
+        if self.draining or left < 0:
             self.engine.discard(number)
         else:
-            self._unread[number] = self.connection.config.limit_unread_body
+            self._unread[number] = left
         self.schedule()
 
     def give_up(self, number: int, code: ErrorCode) -> None:

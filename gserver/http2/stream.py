@@ -257,7 +257,7 @@ class Http2Stream(Stream):
         length = len(body)
         fields = self._finish_head(length)
         self.state = DONE
-        if self.bodyless:
+        if self.bodyless():
             body = b""
         else:
             self.sent = length
@@ -276,7 +276,7 @@ class Http2Stream(Stream):
         """Send the head and the first block."""
         self._check_gone()
         fields = self._finish_head(-1)
-        if self.bodyless:
+        if self.bodyless():
             self._engine.respond(self.id, fields, b"")
             self._protocol.schedule()
         else:
@@ -299,9 +299,9 @@ class Http2Stream(Stream):
             assert self.fields is not None
             self.fields.append((b"content-length", b"%d" % size, False))
         self.state = BODY
-        first = b"" if self.bodyless else read_cached(descriptor, offset, self.length)
+        first = b"" if self.bodyless() else read_cached(descriptor, offset, self.length)
         self.send_head(first)
-        if self.bodyless:
+        if self.bodyless():
             return
         end = offset + self.length
         offset += len(first)
@@ -318,7 +318,7 @@ class Http2Stream(Stream):
     def send_end(self) -> None:
         """Send the end of the content."""
         self._check_gone()
-        if not self.bodyless:
+        if not self.bodyless():
             self._engine.send_end(self.id, self._mark(self.trailers or []))
             self._protocol.schedule()
 
@@ -460,7 +460,7 @@ class Http2Stream(Stream):
                 if self._held:
                     # Room for what is taken from here on.
                     self._engine.consume(self.id, self._held)
-                self._protocol.read_away(self.id)
+                self._protocol.read_away(self.id, self._held)
             if self._reader is not None or self._writer is not None:
                 # Another greenlet of the application is still at it.
                 self._protocol.connection.defer(self.lose)
