@@ -14,3 +14,14 @@ cdef class Clock:
     cdef dict _alarms
     cdef object _second
     cdef object _timer
+
+    cpdef park(self, double deadline, error)
+
+
+cdef class Patience:
+    cdef double _timeout
+    cdef double _rate
+    cdef readonly double left
+
+    cpdef waited(self, double seconds)
+    cpdef received(self, Py_ssize_t size)

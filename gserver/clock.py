@@ -45,7 +45,9 @@ class Clock:
         self.now = time.monotonic() + period
         self.watched: set[Expiring] = set()
         self._hub = hub
-        self._alarms: dict[Any, tuple[float, Callable[[], None]]] = {}
+        # By whom it is for: when it rings, what is called then, and the greenlet in which the
+        # exception that this makes is raised.
+        self._alarms: dict[Any, tuple[float, Callable[[], Any], Any]] = {}
         self._second = 0
         self.server = f"Server: {server}\r\n".encode("latin-1") if server else b""
         self._server_fields = [(b"server", server.encode("latin-1"), False)] if server else []
@@ -83,7 +85,7 @@ class Clock:
             BaseException: What `error` makes, once `deadline` has passed.
         """
         greenlet = getcurrent()
-        self._alarms[greenlet] = (deadline, lambda: greenlet.throw(error()))
+        self._alarms[greenlet] = (deadline, error, greenlet)
         try:
             self._hub.switch()
         finally:
@@ -106,17 +108,17 @@ class Clock:
     def hurry(self, greenlet: Any) -> None:
         """Have a greenlet that blocks in `wait` get its error at the next tick."""
         if greenlet in self._alarms:
-            _, ring = self._alarms[greenlet]
-            self._alarms[greenlet] = (0.0, ring)
+            _, error, _ = self._alarms[greenlet]
+            self._alarms[greenlet] = (0.0, error, greenlet)
 
     def set_alarm(self, key: object, seconds: float, ring: Callable[[], None]) -> None:
         """Call `ring` in the hub after `seconds`, and again after each further period."""
 
         def again() -> None:
-            self._alarms[key] = (self.now + seconds, again)
+            self._alarms[key] = (self.now + seconds, again, None)
             ring()
 
-        self._alarms[key] = (time.monotonic() + seconds, again)
+        self._alarms[key] = (time.monotonic() + seconds, again, None)
 
     def cancel_alarm(self, key: object) -> None:
         """Forget what `set_alarm` was told."""
@@ -138,10 +140,13 @@ class Clock:
         for expiring in [one for one in self.watched if one.deadline < now]:
             expiring.expire()
         for key, alarm in list(self._alarms.items()):
-            deadline, ring = alarm
+            deadline, call, greenlet = alarm
             # Looked up again: one that rang just now may have cancelled this one, or replaced it.
             if deadline < now and self._alarms.get(key) is alarm:
-                ring()
+                if greenlet is None:
+                    call()
+                else:
+                    greenlet.throw(call())
 
 
 class Patience:

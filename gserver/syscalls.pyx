@@ -12,6 +12,14 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EINTR, errno
 
+cdef extern from "Python.h":
+    ctypedef struct PyObject
+    # Of a bytes object that nobody else has seen yet, which Cython's own types cannot express.
+    PyObject *_new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+    char *_as_string "PyBytes_AS_STRING"(PyObject *)
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    void Py_DECREF(PyObject *)
+
 cdef extern from "<sys/socket.h>" nogil:
     Py_ssize_t c_recv "recv"(int descriptor, void *buffer, size_t size, int flags)
     Py_ssize_t c_send "send"(int descriptor, const void *data, size_t size, int flags)
@@ -34,13 +42,20 @@ cdef class Calls:
     def recv(self, Py_ssize_t size):
         """Return at most `size` bytes, b"" at the end; raises as the method of a socket does."""
         cdef Py_ssize_t received
-        cdef bytes data
+        cdef PyObject *room
         if 0 <= size <= SHARED:
             received = self.received(shared, size)
             return PyBytes_FromStringAndSize(shared, received)
-        data = PyBytes_FromStringAndSize(NULL, size)
-        received = self.received(PyBytes_AS_STRING(data), size)
-        return data if received == size else data[:received]
+        room = _new_bytes(NULL, size)
+        try:
+            received = self.received(_as_string(room), size)
+        except:
+            Py_DECREF(room)
+            raise
+        _PyBytes_Resize(&room, received)  # in its place
+        result = <object>room
+        Py_DECREF(room)
+        return result
 
     cdef Py_ssize_t received(self, char *buffer, Py_ssize_t size) except -1:
         cdef Py_ssize_t received = c_recv(self.descriptor, buffer, size, 0)

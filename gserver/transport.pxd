@@ -34,6 +34,7 @@ cdef class Transport:
     cdef object _watcher
 
     cpdef hand_over(self, bytes data)
+    cpdef end_turn(self)
     cpdef send(self, bytes data)
     @cython.locals(size=Py_ssize_t, piece=bytes)
     cpdef send_pieces(self, list pieces)

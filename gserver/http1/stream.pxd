@@ -2,6 +2,7 @@
 
 cimport cython
 
+from gserver.clock cimport Patience
 from gserver.http1.parser cimport RequestParser
 from gserver.http1.protocol cimport Http1
 from gserver.stream cimport Stream
@@ -22,7 +23,7 @@ cdef class Http1Stream(Stream):
     cdef list _chunks
     cdef object _received
     cdef object _failure
-    cdef object _patience
+    cdef Patience _patience
     cdef object _missing
 
     cpdef open(self, Http1 protocol, dict environ, RequestParser parser)

@@ -207,6 +207,16 @@ class Engine(Protocol):
         RST_STREAM(NO_ERROR) (RFC 9113 8.1).
         """
 
+    def gather(self, stream: int, size: int) -> None:
+        """Give the next `size` bytes of the request's content out in one DATA event, if it can.
+
+        In fewer bytes if the content ends before. Each frame is copied to its place at once,
+        not first into an object of its own. Ignored while the engine gathers already.
+        """
+
+    def gathered(self, stream: int) -> bytes:
+        """Return what was gathered so far, instead of giving it out, and gather no more."""
+
     def consume(self, stream: int, size: int) -> None:
         """Let the client send so much more on this stream: the application has read it.
 

@@ -107,6 +107,9 @@ cdef class _Stream:
     cdef list blocks  # what comes behind it
     cdef Py_ssize_t unsent
     cdef list trailers
+    cdef Py_ssize_t wanted  # so much content is to be given out together
+    cdef bytes room  # where it goes; nobody else has seen it yet
+    cdef Py_ssize_t filled
     cdef bint requested  # its REQUEST event was given out
     cdef bint remote_ended
     cdef bint local_ended  # END_STREAM was sent
@@ -411,6 +414,15 @@ cdef class NghttpEngine:
             _check(nghttp2_submit_rst_stream(self._session, 0, stream.id, NO_ERROR))
         return 0
 
+    def gather(self, int32_t id, Py_ssize_t size):
+        cdef _Stream stream = self._streams.get(id)
+        if stream is not None and stream.room is None:
+            stream.wanted = size
+
+    def gathered(self, int32_t id):
+        cdef _Stream stream = self._streams.get(id)
+        return b"" if stream is None else _emptied(stream)
+
     def consume(self, int32_t id, size_t size):
         if id in self._streams:
             _check(nghttp2_session_consume_stream(self._session, id, size))
@@ -554,6 +566,8 @@ cdef class NghttpEngine:
     cdef int _ended(self, _Stream stream, list trailers) except -1:
         stream.remote_ended = True
         if not stream.discarded and not stream.forgotten:
+            if stream.room is not None:
+                self.events.append((DATA_EVENT, stream.id, _emptied(stream)))
             self.events.append((END_EVENT, stream.id, trailers))
         return 0
 
@@ -583,8 +597,23 @@ cdef class NghttpEngine:
 
     cdef int _content(self, int32_t id, const uint8_t *data, size_t length) except -1:
         cdef _Stream stream = self._streams.get(id)
+        cdef size_t part
         nghttp2_session_consume_connection(self._session, length)
-        if stream is not None and not stream.discarded and not stream.forgotten:
+        if stream is None or stream.discarded or stream.forgotten:
+            return 0
+        if stream.wanted:
+            if stream.room is None:
+                stream.room = PyBytes_FromStringAndSize(NULL, stream.wanted)
+                stream.filled = 0
+            part = min(length, <size_t>(stream.wanted - stream.filled))
+            memcpy(PyBytes_AS_STRING(stream.room) + stream.filled, data, part)
+            stream.filled += part
+            if stream.filled < stream.wanted:
+                return 0
+            self.events.append((DATA_EVENT, id, _emptied(stream)))
+            data += part
+            length -= part
+        if length:
             self.events.append(
                 (DATA_EVENT, id, PyBytes_FromStringAndSize(<const char *>data, length)))
         return 0
@@ -650,6 +679,16 @@ cdef class NghttpEngine:
             stream.deferred = True
             return DEFERRED
         return filled
+
+
+cdef bytes _emptied(_Stream stream):
+    """Return what was gathered; nothing more is."""
+    cdef bytes room = stream.room
+    stream.wanted = 0
+    stream.room = None
+    if room is None:
+        return b""
+    return room if stream.filled == PyBytes_GET_SIZE(room) else room[:stream.filled]
 
 
 # Names and short values come again and again: the one that came last with a certain length, first

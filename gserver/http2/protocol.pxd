@@ -31,6 +31,8 @@ cdef class Http2:
     cpdef release(self, object stream)
     @cython.locals(happened=list, fed=dict, kind=int)
     cpdef _act(self)
+    @cython.locals(request=Http2Stream)
+    cdef _tell(self, stream, int kind, payload)
     cpdef _begin(self, object number, list fields, bint ended)
     @cython.locals(connection=Transport, stream=Http2Stream)
     cpdef _dispatch(self, object number, dict environ, bint ended=*)

@@ -262,7 +262,11 @@ class Http2:
             # What comes while nothing can be sent must not pay for answers that pile up.
             if not self.connection.blocked:
                 self._defence.received(len(payload))
-            stream.take(payload)
+            if type(stream) is Http2Stream:
+                request: Http2Stream = stream
+                request.take(payload)  # compiled code calls it the short way
+            else:
+                stream.take(payload)
         elif kind == DRAINED:
             self._defence.earned += PER_BLOCK
             stream.taken()

@@ -2,6 +2,7 @@
 
 cimport cython
 
+from gserver.clock cimport Patience
 from gserver.http2.protocol cimport Http2
 from gserver.stream cimport Stream
 
@@ -23,7 +24,7 @@ cdef class Http2Stream(Stream):
     cdef Py_ssize_t _least
     cdef object _received
     cdef object _failure
-    cdef object _patience
+    cdef Patience _patience
     cdef double _since
     cdef bint _expects_continue
     cdef bint _widened
@@ -38,5 +39,12 @@ cdef class Http2Stream(Stream):
     cpdef send_end(self)
     cdef _await_taken(self)
     cpdef finished(self)
+    @cython.locals(chunks=list)
+    cpdef take(self, bytes data)
+    cpdef wake_reader(self)
+    cpdef bytes receive(self, Py_ssize_t size, Py_ssize_t least=*)
+    cdef _await_content(self)
+    cdef _wait_for_more(self)
+    cdef _count_wait(self)
     @cython.locals(chunks=list, taken=Py_ssize_t, count=Py_ssize_t)
     cdef bytes _take_held(self, Py_ssize_t size)

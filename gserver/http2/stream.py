@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 # Content up to this length stays with the engine when the greenlet has gone on: what a client
 # that does not read can make a hundred streams hold is not much.
 _LEFT_BEHIND: Final = 16384
+# A DATA frame of the default size holds so much; more is worth being gathered by the engine.
+_FRAME: Final = 16384
+# So much at a time: it is set aside for a client that may never send it.
+_GATHERED: Final = 65536
 # Content that comes in pieces below this is put together as it comes.
 _SMALL: Final = 1024
 
@@ -211,6 +215,9 @@ class Http2Stream(Stream):
         self._check_gone("the client left before all of the content had come")
         held = self._held
         stalled = False
+        missing = self._least - held
+        if missing > _FRAME:
+            self._engine.gather(self.id, min(missing, _GATHERED))
         self._since = time.monotonic()
         self._reader = getcurrent()
         try:
@@ -220,6 +227,10 @@ class Http2Stream(Stream):
         finally:
             self._reader = None
             self._count_wait()
+            # What came of it, if it was not all: an error, or a client that is slow.
+            rest = self._engine.gathered(self.id)
+            if rest:
+                self.take(rest)
         if stalled and (self._patience.left <= 0 or self._held == held):
             raise BodyTimeout("the content came too slowly")
 

@@ -184,6 +184,12 @@ class Sender:
             if state.local_ended:
                 self.reset(stream, ErrorCode.NO_ERROR)
 
+    def gather(self, stream: int, size: int) -> None:
+        """Do nothing: h2 has made an object of each frame before it is seen here."""
+
+    def gathered(self, stream: int) -> bytes:
+        return b""
+
     def consume(self, stream: int, size: int) -> None:
         state = self._streams.get(stream)
         if state is None or state.remote_ended:
