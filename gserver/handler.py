@@ -1,10 +1,12 @@
 # cython: language_level=3, annotation_typing=False
 """The handler: greenlets that run the application, and what becomes of its errors.
 
-The hub calls `dispatch` with each new Stream. A parked greenlet is switched to directly, and goes
-back to park when the response is out: no queue, no event and no new greenlet on the ordinary
-path. A greenlet begins each request with an empty contextvars context; `threading.local` data
-stays with the greenlet, as it stays with the threads of a pool.
+The hub calls `dispatch` with each new Stream. When it has seen to the sockets it switches to a
+parked greenlet, which handles one stream after the other until there are no more, or until one
+blocks; then the hub switches to another greenlet for the rest. So there is no event and no new
+greenlet on the ordinary path, and mostly no switch. A greenlet begins each request with an empty
+contextvars context; `threading.local` data stays with the greenlet, as it stays with the threads
+of a pool.
 """
 
 from __future__ import annotations
