@@ -97,7 +97,7 @@ class Handler:
         """Have greenlets handle what waits; returns when all of them are done, or block."""
         while self._waiting:
             if self._parked:
-                _switch(self._parked.pop())
+                _switch(self._parked.pop(), self)
             else:
                 worker = greenlet.greenlet(self._work, self._hub)
                 self._greenlets.add(worker)
@@ -143,12 +143,12 @@ class Handler:
         """Wait for requests."""
         while True:
             try:
-                _switch(self._hub)
+                if _switch(self._hub) is self:
+                    return
+                # Otherwise something that an earlier request left behind: still parked.
             except BaseException:
-                # A timeout that an earlier request left behind: nobody is there to take it.
+                # The same, a timeout: nobody is there to take it.
                 logger.warning("a request left a timer behind", exc_info=True)
-            else:
-                return
 
     def _run_timed(self, stream: Stream) -> None:
         me = greenlet.getcurrent()

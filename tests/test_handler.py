@@ -193,6 +193,27 @@ def test_what_waits_for_its_turn_is_cut_off_with_the_others(stage: Callable[...,
     assert (len(it.greenlets), it.handler.active) == (1, 0)
 
 
+def test_a_parked_greenlet_is_woken_by_the_handler_only(stage: Callable[..., Stage]) -> None:
+    go = Event()
+
+    def application(environ: Environ) -> bytes:
+        if environ["number"] == 2:
+            assert go.wait(WAIT)
+        return number(environ)
+
+    it = stage(application)
+    it.in_hub(lambda: it.dispatch(1))
+    parked = it.greenlets[0]
+    it.in_hub(parked.switch)  # what a timer does that the request left behind
+    it.in_hub(lambda: it.dispatch(2, 3))
+    assert it.ends == [(1, "1"), (3, "3")]
+    assert it.handler.active == 1
+    go.set()
+    gevent.sleep(0.001)
+    assert it.ends[2:] == [(2, "2")]
+    assert len(set(it.greenlets)) == 2
+
+
 def test_a_parked_greenlet_keeps_no_request_alive(stage: Callable[..., Stage]) -> None:
     class Thing:
         pass
