@@ -432,7 +432,7 @@ def test_stopping_ends_them_all(launch: Launch, kind: str) -> None:
     before = len(server.text)
     client = start_client(server, "/socketio", "wait", *WEBSOCKET)
     targets = [f"/{name}/echo" for name in RAW + WRAPPED]
-    targets += ["/flask-sock-pinging/echo", engineio()]
+    targets += ["/flask-sock-patient/echo", engineio()]
     with ExitStack() as stack:
         sockets = []
         for http2 in (False,) if kind == "gunicorn" else (False, True):

@@ -287,6 +287,7 @@ APPS: dict[str, Any] = {
     "eventlet": eventlet_app,
     "flask-sock": flask_sock_app(subprotocols=["chat", "superchat"]),
     "flask-sock-pinging": flask_sock_app(ping_interval=0.2),
+    "flask-sock-patient": flask_sock_app(ping_interval=30),
     "flask-socketio": flask_socketio_app(),
     "flask-sockets": flask_sockets_app(),
     "gevent-websocket": gevent_websocket,
