@@ -47,6 +47,12 @@ def test_kinds_of_fields(name: str) -> None:
     assert check_field((name, value)) == (name, value, kind)
 
 
+def test_the_longest_content_length() -> None:
+    assert cache().learn(("Content-Length", "9" * 18))[2] == 10**18 - 1
+    with pytest.raises(LocalProtocolError, match="up to 18 digits"):
+        check_field(("Content-Length", "9" * 19))
+
+
 @pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
 def test_hop_by_hop_fields_are_refused_in_any_case(name: str) -> None:
     for spelling in (name, name.upper(), name.title()):

@@ -155,6 +155,7 @@ BAD_HEADERS: dict[str, Any] = {
     "length signed": [("Content-Length", "+1")],
     "length empty": [("Content-Length", "")],
     "length other digits": [("Content-Length", "\xb2")],
+    "length beyond 8 bytes": [("Content-Length", "9" * 19)],
     "length list": [("Content-Length", "1, 1")],
     "length hexadecimal": [("Content-Length", "0x1")],
     "length twice": [("Content-Length", "1"), ("content-length", "1")],

@@ -105,7 +105,9 @@ def check_field(header: Any) -> tuple[str, str]:
     if lower in HOP_BY_HOP:
         raise LocalProtocolError(f"header {name} is hop-by-hop: it is the server's to send")
     if lower == "content-length" and not _DIGITS(value):
-        raise LocalProtocolError(f"Content-Length must be a number, not {value!r}")
+        raise LocalProtocolError(
+            f"Content-Length must be a number of up to 18 digits, not {value!r}"
+        )
     return name, value
 
 

@@ -426,6 +426,20 @@ def test_unread_content_is_refused_after_the_response(start: Start) -> None:
     assert client.get().status == 403
 
 
+def test_content_that_came_before_the_response_counts_as_unread_too(start: Start) -> None:
+    @lite
+    def app(environ: Environ) -> Any:
+        assert environ["wsgi.input"].read(1) == b"x"  # the others have come as well
+        return "403 Forbidden", [], [b"no"]
+
+    client = start(app, limit_unread_body=999).connect()
+    stream = client.request(method="POST", end=False)
+    client.data(stream, b"x" * 1001)
+    response = client.response(stream)
+    client.wait(lambda: response.code >= 0)
+    assert (response.status, response.ended, response.code) == (403, True, NO_ERROR)
+
+
 def test_no_reset_follows_where_all_content_has_come(start: Start) -> None:
     @lite
     def app(environ: Environ) -> Any:
