@@ -16,6 +16,7 @@ from setuptools.errors import CompileError
 # Together or not at all: they use each other's C types.
 MODULES = [
     "gserver.clock",
+    "gserver.fields",
     "gserver.request",
     "gserver.exchange",
     "gserver.stream",

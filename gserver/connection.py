@@ -31,6 +31,7 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 class Endpoint(Context):
     """What all connections accepted at one address share."""
 
+    template: Environ
     limits: Limits
     tls: TlsContext | None
 
@@ -41,6 +42,7 @@ class Connection(Transport):
     def __init__(self, endpoint: Endpoint, sock: _socket.socket, address: Any) -> None:
         super().__init__(endpoint, sock, address)
         self._limits = endpoint.limits
+        self._template = endpoint.template
         if endpoint.tls is not None:
             session = endpoint.tls.session(sock)
             self.encrypt(session)
@@ -52,17 +54,28 @@ class Connection(Transport):
         else:
             self.speak_http1()
 
+    def share(self, environ: Environ) -> None:
+        """Note what all requests of this connection have in common, beside the address.
+
+        For connections that hold tens of kilobytes anyway: adding it to the environ of each
+        request would take longer.
+        """
+        host, port = self.remote
+        own = {"REMOTE_ADDR": host, "REMOTE_PORT": port, **environ}
+        self._template = {**self._template, **own}
+
     def speak_http1(self) -> Http1:
         """Expect HTTP/1.x from now on."""
         self.deadline = self.clock.after(self.config.header_timeout)
-        http1 = Http1(self, self._limits)
+        http1 = Http1(self, self._limits, self._template)
         self.start_reading(http1)
         return http1
 
     def speak_http2(self) -> Http2:
         """Speak HTTP/2 from now on."""
         self.deadline = self.clock.after(self.config.header_timeout)
-        http2 = Http2(self, self._limits)
+        self.share({"SERVER_PROTOCOL": "HTTP/2"})
+        http2 = Http2(self, self._limits, self._template)
         self.start_reading(http2)
         return http2
 
@@ -100,7 +113,7 @@ class _Handshake:
             connection.abort()
             return
         if finished:
-            connection.tls_environ = self._session.environ()
+            connection.share(self._session.environ())
             if self._session.http2:
                 # The server's settings need not wait for the client's.
                 connection.speak_http2().schedule()

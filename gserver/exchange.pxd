@@ -4,8 +4,6 @@ cimport cython
 
 
 @cython.final
-@cython.no_gc
-@cython.freelist(64)
 cdef class Exchange:
     cdef readonly object stream
     cdef list things
@@ -15,21 +13,15 @@ cdef class Exchange:
 
 
 @cython.final
-@cython.no_gc
-@cython.freelist(64)
 cdef class EarlyHints:
     cdef Exchange exchange
 
 
 @cython.final
-@cython.no_gc
-@cython.freelist(64)
 cdef class SendTrailers:
     cdef Exchange exchange
 
 
 @cython.final
-@cython.no_gc
-@cython.freelist(64)
 cdef class AssociatedContent:
     cdef readonly Exchange exchange

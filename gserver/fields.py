@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """The application's status and header fields: checked once, encoded once, remembered.
 
 The checks of PEP 3333 and RFC 9110 5.5 cost about half a microsecond a field. Applications send
@@ -8,7 +9,7 @@ encoding of its protocol. Runs in the handler's greenlet; nothing here blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from gserver.api import fields
 from gserver.api.errors import LocalProtocolError
@@ -32,8 +33,6 @@ __all__ = [
     "encode_line",
     "status_text",
 ]
-
-Encoded = TypeVar("Encoded")
 
 # What the server must know about a field beyond its bytes; bits, so that one int tells all.
 CONTENT_LENGTH: Final = 1
@@ -71,22 +70,22 @@ def check_field(header: Any) -> tuple[str, str, int]:
     return name, value, _KINDS.get(name.lower(), 0)
 
 
-class FieldCache(Generic[Encoded]):
+class FieldCache:
     """Checked fields in the encoding of one protocol.
 
     Attributes:
         known: By (name, value): encoding, kind and Content-Length, which is -1 for other fields.
     """
 
-    def __init__(self, encode: Callable[[str, str], Encoded]) -> None:
-        self.known: dict[Any, tuple[Encoded, int, int]] = {}
+    def __init__(self, encode: Callable[[str, str], Any]) -> None:
+        self.known: dict[Any, tuple[Any, int, int]] = {}
         self._encode = encode
 
-    def encode(self, header: Any) -> Encoded:
+    def encode(self, header: Any) -> Any:
         """Check and encode a field, if that is not known yet."""
         return (self.known.get(header) or self.learn(header))[0]
 
-    def learn(self, header: Any) -> tuple[Encoded, int, int]:
+    def learn(self, header: Any) -> tuple[Any, int, int]:
         """Check and encode a field, and remember it if it may come again."""
         name, value, kind = check_field(header)
         length = int(value) if kind == CONTENT_LENGTH else -1
@@ -99,14 +98,14 @@ class FieldCache(Generic[Encoded]):
 
 
 def encode_fields(
-    known: FieldCache[Encoded], headers: Iterable[Any], forbidden: frozenset[str]
-) -> list[Encoded]:
+    known: FieldCache, headers: Iterable[Any], forbidden: frozenset[str]
+) -> list[Any]:
     """Return fields that are not those of a response's head in a protocol's encoding.
 
     Raises:
         LocalProtocolError: One cannot be sent, or is `forbidden`.
     """
-    fields: list[Encoded] = []
+    fields: list[Any] = []
     for header in headers:
         name, value, _ = check_field(header)
         if name.lower() in forbidden:

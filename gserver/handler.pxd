@@ -8,6 +8,7 @@ from gserver.stream cimport Stream
 cdef object _switch
 cdef int _TOGETHER
 
+cdef tuple _triple(object response)
 cdef _send(Stream stream, object body)
 cdef _send_blocks(Stream stream, object body)
 

@@ -2,8 +2,7 @@
 
 
 cdef class Limits:
-    cdef readonly dict template
-    cdef readonly Py_ssize_t head, line, field, fields, small, keys
+    cdef readonly Py_ssize_t head, line, field, fields, small
     cdef readonly object body
     cdef readonly object header_map
     cdef readonly double keepalive

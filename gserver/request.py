@@ -10,7 +10,6 @@ from typing import Final
 from gserver.api.errors import RemoteProtocolError
 from gserver.clock import NEVER
 from gserver.config import Config
-from gserver.environ import Environ
 
 # RFC 3986 and what browsers leave unescaped in a query all the same.
 _TARGET_CHARACTERS: Final = (
@@ -42,8 +41,7 @@ class HeaderMap(Enum):
 class Limits:
     """What a Config means to the protocol, worked out once for each server."""
 
-    def __init__(self, config: Config, template: Environ) -> None:
-        self.template = template
+    def __init__(self, config: Config) -> None:
         self.head = config.limit_request_head
         self.line = config.limit_request_line
         self.field = config.limit_request_field_size
@@ -54,7 +52,6 @@ class Limits:
         # A head no longer than this breaks none of the limits on its parts.
         self.small = min(self.line, self.field, self.head)
         self.header_map = HeaderMap(config.header_map)
-        self.keys = len(template) + self.fields
         self.upgrade = config.http2 and config.http2_upgrade
 
 

@@ -97,7 +97,7 @@ class Server:
         self._environ = dict(environ)
         self._acceptors: list[_Acceptor] = []
         self._connections: set[Connection] = set()
-        self._limits: list[Limits] = []
+        self._limits = Limits(self.config)
         self._stopped = Event()
         self._started = self._stopping = False
         self._starter: Any = None  # the greenlet in which the application starts
@@ -163,15 +163,14 @@ class Server:
         for listener in self.listeners:
             scheme = "https" if listener.tls else "http"
             environ = template(config, scheme, listener.server) | self._environ
-            limits = Limits(config, environ)
-            self._limits.append(limits)
             endpoint = Endpoint(
                 config=config,
                 hub=hub,
                 clock=self._clock,
                 dispatch=self.handler.dispatch,
                 released=self._released,
-                limits=limits,
+                template=environ,
+                limits=self._limits,
                 tls=tls if listener.tls else None,
             )
             self._acceptors.append(_Acceptor(endpoint, listener, self._connections))
@@ -251,8 +250,7 @@ class Server:
         """Accept nothing more, and make the next response of each connection its last."""
         for acceptor in self._acceptors:
             acceptor.close()
-        for limits in self._limits:
-            limits.requests = 1  # a head that is being received is the last one
+        self._limits.requests = 1  # a head that is being received is the last one
         for connection in list(self._connections):
             connection.protocol.drain()
 

@@ -2,8 +2,14 @@
 
 cimport cython
 
+from gserver.fields cimport FieldCache
 from gserver.exchange cimport AssociatedContent, EarlyHints, Exchange, SendTrailers
 from gserver.websocket.offer cimport Offer
+
+
+# Names of gserver.fields, as C has them.
+cdef int BODYLESS, CONTENT_LENGTH
+cdef dict STATUSES
 
 
 cdef class Stream:
@@ -19,13 +25,13 @@ cdef class Stream:
     cdef public bint head_request
     cdef public list trailers
     cdef public object never_indexed
-    cdef readonly object fields_known
+    cdef readonly FieldCache fields_known
     cdef public Offer offer
 
     @cython.locals(
         exchange=Exchange, hints=EarlyHints, trailers=SendTrailers, content=AssociatedContent
     )
-    cpdef begin(self, dict environ, object fields_known)
+    cpdef begin(self, dict environ, FieldCache fields_known)
     @cython.locals(
         status_line=object, kinds=int, kind=int, known=dict, fields=list, entry=tuple
     )

@@ -83,7 +83,7 @@ class Stream:
 
     # Made by __new__ too.
 
-    def begin(self, environ: Environ, fields_known: FieldCache[Any]) -> None:
+    def begin(self, environ: Environ, fields_known: FieldCache) -> None:
         """Set all to the beginning.
 
         Args:
@@ -132,11 +132,11 @@ class Stream:
         if self.state is not START or exc_info is not None:
             self._start_again(exc_info)
             if self.state is SWITCHED:
-                return self.write
+                return self
         # Before the checks: an application whose headers are refused has had its one call.
         self.state = HEADERS
         self._take_head(status, headers)
-        return self.write
+        return self
 
     def _take_head(self, status: str, headers: list[tuple[str, str]]) -> None:
         try:
@@ -199,10 +199,12 @@ class Stream:
         self.fields = None
         self.trailers = None
 
+    def __call__(self, data: bytes) -> None:
+        """Do what PEP 3333's write() does: a method made for each request would cost more."""
+        self.write(data)
+
     def write(self, data: bytes) -> None:
         """Send a block of content, after the head if that has not been sent; blocks.
-
-        This is also PEP 3333's write().
 
         Raises:
             LocalProtocolError: It is not bytes, or more than the Content-Length announced.

@@ -18,7 +18,6 @@ cdef class Transport:
     cdef object _unsent
     cdef readonly bint closed
     cdef readonly object tls
-    cdef public dict tls_environ
     cdef object _released
     cdef readonly object hub
     cdef object _socket

@@ -119,7 +119,6 @@ class Transport:
         closed: The socket is closed.
         hub: gevent's hub, in which all of this runs.
         tls: The TLS session, if there is one.
-        tls_environ: What the application learns of it.
     """
 
     def __init__(self, context: Context, sock: _socket.socket, address: Any) -> None:
@@ -146,7 +145,6 @@ class Transport:
         self._unsent = memoryview(b"")
         self.reading = True
         self.tls: TlsSession | None = None
-        self.tls_environ: dict[str, str] = {}
         self.deadline = NEVER
         self.protocol: ConnectionProtocol
         self._watcher = context.hub.loop.io(self._descriptor, READ)

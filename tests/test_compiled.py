@@ -25,6 +25,7 @@ from gserver.request import Limits
 MODULES = [
     "gserver.clock",
     "gserver.exchange",
+    "gserver.fields",
     "gserver.stream",
     "gserver.transport",
     "gserver.handler",
@@ -82,8 +83,8 @@ pure = load_pure()
 
 def parse(module: Any, pieces: list[bytes]) -> list[Any]:
     """Feed `pieces` as the protocol does, and tell all that the parser says."""
-    limits = Limits(Config(limit_request_head=2000), template(Config(), "http", ("a", "1")))
-    parser = module.RequestParser(limits)
+    environ = template(Config(), "http", ("a", "1"))
+    parser = module.RequestParser(Limits(Config(limit_request_head=2000)), environ)
     seen: list[Any] = []
     waiting = list(pieces)
     while waiting:

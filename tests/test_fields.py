@@ -123,7 +123,7 @@ def test_other_headers_are_refused_with_their_text(header: Any) -> None:
 # -- the cache -----------------------------------------------------------------------------------
 
 
-def cache() -> FieldCache[bytes]:
+def cache() -> FieldCache:
     return FieldCache(encode_line)
 
 

@@ -15,6 +15,8 @@ cdef dict _GOOD_PATHS
 
 cdef class RequestParser:
     cdef Limits _limits
+    cdef dict _template
+    cdef Py_ssize_t _most_keys
     cdef object _parser
     cdef dict _environ
     cdef bytes _target

@@ -88,8 +88,10 @@ class RequestParser:
         upgrade: It asks for another protocol (RFC 9110 7.8).
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, template: Environ) -> None:
         self._limits = limits
+        self._template = template
+        self._most_keys = len(template) + limits.fields
         self._parser = HttpRequestParser(self)
         # Where fields go: an environ, or trailers apart; None between requests.
         self._environ: Any = None
@@ -249,7 +251,7 @@ class RequestParser:
         """Begin a request at the first byte of its method."""
         if self.request is not None:
             raise _AnotherMessage
-        self._environ = self._limits.template.copy()
+        self._environ = self._template.copy()
         self._target = b""
 
     def on_url(self, target: bytes) -> None:
@@ -293,7 +295,7 @@ class RequestParser:
             size += len(self._head)
             self._check_line(method)
         self.keep_alive = self._parser.should_keep_alive()
-        if size > self._limits.small or self._suspect or len(environ) > self._limits.keys:
+        if size > self._limits.small or self._suspect or len(environ) > self._most_keys:
             self._check_fields(size)
         environ["REQUEST_METHOD"] = method
         path = _GOOD_PATHS.get(target)
@@ -381,7 +383,7 @@ class RequestParser:
                 raise RequestTooLarge("header section too long", 431)
         if len(self._target) > limits.line:
             raise RequestTooLarge("request target too long", 414)
-        fields = {k: v for k, v in self._environ.items() if k not in limits.template}
+        fields = {k: v for k, v in self._environ.items() if k not in self._template}
         if len(fields) + self._extra > limits.fields:
             raise RequestTooLarge("too many header fields", 431)
         if any(len(key) + len(value) > limits.field for key, value in fields.items()):

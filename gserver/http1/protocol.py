@@ -41,10 +41,10 @@ class Http1:
         early: Bytes that came while it was going on.
     """
 
-    def __init__(self, connection: Transport, limits: Limits) -> None:
+    def __init__(self, connection: Transport, limits: Limits, template: Environ) -> None:
         self.connection = connection
         self._limits = limits
-        self._parser = RequestParser(limits)
+        self._parser = RequestParser(limits, template)
         self.stream: Http1Stream | None = None
         self.early = b""
         self._awaited = False  # part of a head has come
@@ -71,11 +71,11 @@ class Http1:
             return
         connection.deadline = NEVER
         self._awaited = False
+        if connection.tls is None:
+            # With TLS it is in the template.
+            request["REMOTE_ADDR"], request["REMOTE_PORT"] = connection.remote
         if parser.upgrade and self._upgrade(request):
             return
-        request["REMOTE_ADDR"], request["REMOTE_PORT"] = connection.remote
-        if connection.tls is not None:
-            request.update(connection.tls_environ)
         self.stream = stream = Http1Stream.__new__(Http1Stream)
         stream.open(self, request, parser)
         if self._limits.requests:

@@ -9,6 +9,11 @@ from gserver.stream cimport Stream
 from gserver.transport cimport Transport
 
 
+# Names of gserver.fields, as C has them.
+cdef int BODYLESS, CONTENT_LENGTH, DATE, SERVER, UPGRADE
+cdef Py_ssize_t _GATHER
+
+
 cdef class Http1Stream(Stream):
     cdef public bint keep_alive
     cdef public bint incomplete

@@ -135,8 +135,6 @@ cdef extern from "nghttp2/nghttp2.h":
     int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session *)
     uint32_t nghttp2_session_get_next_stream_id(nghttp2_session *)
     uint32_t nghttp2_session_get_remote_settings(nghttp2_session *, int)
-    void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t)
-    int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t, void *)
     int nghttp2_session_resume_data(nghttp2_session *, int32_t)
     int nghttp2_session_change_extpri_stream_priority(
         nghttp2_session *, int32_t, nghttp2_extpri *, int)

@@ -134,6 +134,7 @@ cdef class NghttpEngine:
     cdef readonly list events
     cdef readonly Py_ssize_t active
     cdef dict _streams
+    cdef _Stream _receiving  # whose field section comes: nothing comes between its frames
     cdef object _charge
     cdef size_t _max_list
     cdef int _max_continuations
@@ -248,7 +249,7 @@ cdef class NghttpEngine:
         stream.requested = stream.remote_ended = True
         code = nghttp2_session_upgrade2(
             self._session, <const uint8_t *>PyBytes_AS_STRING(settings),
-            PyBytes_GET_SIZE(settings), head, <void *>stream)
+            PyBytes_GET_SIZE(settings), head, NULL)
         if code:
             nghttp2_session_terminate_session(self._session, ErrorCode.PROTOCOL_ERROR)
             raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, "malformed HTTP2-Settings")
@@ -487,10 +488,9 @@ cdef class NghttpEngine:
     cdef int _begin_section(self, const nghttp2_frame *frame) except -1:
         cdef _Stream stream
         cdef nghttp2_extpri priority
+        self._receiving = None
         if <int>frame.headers.cat == HCAT_REQUEST:
             stream = self._open(frame.hd.stream_id)
-            nghttp2_session_set_stream_user_data(
-                self._session, frame.hd.stream_id, <void *>stream)
             # Where the client asks for no order its streams take turns: RFC 9218 would have the
             # first response go first, whole.
             priority.urgency = 3
@@ -503,17 +503,15 @@ cdef class NghttpEngine:
                 return 0
         stream.fields = []
         stream.list_size = 0
+        self._receiving = stream
         return 0
 
     cdef int _field(
-        self, int32_t id, const uint8_t *name, size_t name_length, const uint8_t *value,
-        size_t value_length,
+        self, const uint8_t *name, size_t name_length, const uint8_t *value, size_t value_length
     ) except -1:
-        cdef void *known = nghttp2_session_get_stream_user_data(self._session, id)
-        cdef _Stream stream
-        if known is NULL:
+        cdef _Stream stream = self._receiving
+        if stream is None:
             return 0
-        stream = <_Stream>known
         stream.list_size += name_length + value_length + 32  # RFC 9113 6.5.2
         if stream.list_size <= self._max_list:
             stream.fields.append((
@@ -530,8 +528,9 @@ cdef class NghttpEngine:
         cdef int kind = frame.hd.type
         cdef _Stream stream
         if kind == HEADERS_FRAME:
-            stream = self._streams.get(frame.hd.stream_id)
+            stream = self._receiving
             if stream is not None:
+                self._receiving = None
                 self._section(stream, frame.hd.flags & END_STREAM)
         elif kind == DATA_FRAME:
             if frame.hd.length == frame.data.padlen and not frame.hd.flags & END_STREAM:
@@ -767,8 +766,7 @@ cdef int _on_header(
     nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_length,
     const uint8_t *value, size_t value_length, uint8_t flags, void *engine,
 ) noexcept:
-    (<NghttpEngine>engine)._field(
-        frame.hd.stream_id, name, name_length, value, value_length)
+    (<NghttpEngine>engine)._field(name, name_length, value, value_length)
     return CALLBACK_FAILURE if (<NghttpEngine>engine)._broken >= 0 else 0
 
 

@@ -18,6 +18,7 @@ cdef class Http2:
     cdef readonly Py_ssize_t window
     cdef dict _unread
     cdef Limits _limits
+    cdef dict _template
     cdef Py_ssize_t _most
     cdef Defence _defence
     cdef Py_ssize_t _requests
@@ -28,12 +29,14 @@ cdef class Http2:
 
     cpdef receive_data(self, bytes data)
     cpdef schedule(self)
-    cpdef release(self, object stream)
-    @cython.locals(happened=list, fed=dict, kind=int)
-    cpdef _act(self)
+    cpdef release(self, object number)
+    @cython.locals(happened=list, fed=dict, lost=set, kind=int)
+    cdef _act(self)
+    @cython.locals(kind=int)
+    cdef set _note_losses(self, list happened)
     @cython.locals(request=Http2Stream)
     cdef _tell(self, stream, int kind, payload)
-    cpdef _begin(self, object number, list fields, bint ended)
+    cdef _begin(self, object number, list fields, bint ended)
     @cython.locals(connection=Transport, stream=Http2Stream)
     cpdef _dispatch(self, object number, dict environ, bint ended=*)
     @cython.locals(data=bytes, connection=Transport)

@@ -61,11 +61,12 @@ class Http2:
         draining: The server stops, or has had enough of this connection.
     """
 
-    def __init__(self, connection: Transport, limits: Limits) -> None:
+    def __init__(self, connection: Transport, limits: Limits, template: Environ) -> None:
         config = connection.config
         self.connection = connection
         self.window = max(config.http2_max_window_size, config.http2_initial_window_size)
         self._limits = limits
+        self._template = template
         self._most = config.http2_max_concurrent_streams
         self._defence = Defence(config, connection.clock)
         settings = Settings(
@@ -152,9 +153,9 @@ class Http2:
             self._scheduled = True
             self.connection.defer(self._flush)
 
-    def release(self, stream: Http2Stream) -> None:
+    def release(self, number: int) -> None:
         """Forget a stream whose handler has finished."""
-        del self.streams[stream.id]
+        del self.streams[number]
         if not self.streams:
             self.schedule()  # perhaps the connection is idle now
 
@@ -164,7 +165,9 @@ class Http2:
         Returns whether it was promised: not if it is none that the server would take.
         """
         try:
-            environ = build_environ([(name, value) for name, value, _ in fields], self._limits)
+            environ = build_environ(
+                [(name, value) for name, value, _ in fields], self._template, self._limits
+            )
         except RemoteProtocolError:
             return False
         promised = self.engine.push(number, fields)
@@ -218,7 +221,7 @@ class Http2:
         fed: dict[int, Http2Stream | Http2Tunnel] = {}
         for kind, number, payload in happened:
             if kind == REQUEST:
-                if number not in lost:
+                if not lost or number not in lost:
                     fields, ended = payload
                     self._begin(number, fields, ended)
             elif kind == PONG:
@@ -296,7 +299,7 @@ class Http2:
         try:
             if fields is None:
                 raise RequestTooLarge("header section too long", 431)
-            environ = build_environ(fields, self._limits)
+            environ = build_environ(fields, self._template, self._limits)
             if self._limits.body:
                 self._check_length(environ)
         except RemoteProtocolError as exc:
@@ -312,9 +315,6 @@ class Http2:
     def _dispatch(self, number: int, environ: Environ, ended: bool = True) -> None:
         connection = self.connection
         connection.deadline = NEVER
-        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = connection.remote
-        if connection.tls is not None:
-            environ.update(connection.tls_environ)
         stream = Http2Stream.__new__(Http2Stream)
         stream.open(self, number, environ)
         self.streams[number] = stream

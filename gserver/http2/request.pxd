@@ -13,9 +13,9 @@ cdef dict _METHODS
 
 @cython.locals(
     environ=dict, name=bytes, value=bytes, key=str, text=str, longest=Py_ssize_t,
-    dropped=Py_ssize_t,
+    dropped=Py_ssize_t, known=Py_ssize_t,
 )
-cpdef dict build_environ(list fields, Limits limits)
+cpdef dict build_environ(list fields, dict template, Limits limits)
 cdef _take_pseudo(dict environ, bytes name, bytes value, Limits limits)
 @cython.locals(path=str)
 cdef _take_path(dict environ, bytes value, Limits limits)

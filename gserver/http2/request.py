@@ -38,14 +38,13 @@ _METHODS: Final = {
 }
 
 
-def build_environ(fields: list[tuple[bytes, bytes]], limits: Limits) -> Environ:
-    """Return the environ of a request.
+def build_environ(fields: list[tuple[bytes, bytes]], template: Environ, limits: Limits) -> Environ:
+    """Return the environ of a request: a copy of `template` and what the fields say.
 
     Raises:
         RemoteProtocolError: It is no request that this server takes.
     """
-    environ: Environ = limits.template.copy()
-    environ["SERVER_PROTOCOL"] = "HTTP/2"
+    environ: Environ = template.copy()
     longest = limits.field
     dropped = 0
     for name, value in fields:
@@ -59,12 +58,12 @@ def build_environ(fields: list[tuple[bytes, bytes]], limits: Limits) -> Environ:
         text = value.decode("latin-1")
         if len(name) + len(text) > longest:
             raise RequestTooLarge("header field too long", 431)
-        if key in environ:
+        known = len(environ)
+        environ.setdefault(key, text)  # one look-up where `in` and [] would be two
+        if len(environ) == known:
             _repeated(environ, key, text)
             dropped += key != "HTTP_COOKIE"  # which clients cut into crumbs (RFC 9113 8.2.3)
-        else:
-            environ[key] = text
-    if len(environ) + dropped > limits.keys:
+    if len(environ) + dropped > len(template) + limits.fields:
         raise RequestTooLarge("too many header fields", 431)
     if environ["REQUEST_METHOD"] == "CONNECT":
         _take_connect(environ)

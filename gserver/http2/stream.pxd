@@ -7,6 +7,12 @@ from gserver.http2.protocol cimport Http2
 from gserver.stream cimport Stream
 
 
+# Names of gserver.fields and of the module, as C has them.
+cdef int BODYLESS, CONTENT_LENGTH, DATE, SERVER
+cdef Py_ssize_t _LEFT_BEHIND
+cdef dict _STATUSES
+
+
 cdef class Http2Stream(Stream):
     cdef readonly object id
     cdef readonly bint gone
@@ -38,6 +44,7 @@ cdef class Http2Stream(Stream):
     cpdef send_data(self, bytes data)
     cpdef send_end(self)
     cdef _await_taken(self)
+    cdef _check_gone(self, reason=*)
     cpdef finished(self)
     @cython.locals(chunks=list)
     cpdef take(self, bytes data)

@@ -477,4 +477,4 @@ class Http2Stream(Stream):
                 self._protocol.connection.defer(self.lose)
         elif self._tunnel is not None:
             self._tunnel.leave()
-        self._protocol.release(self)
+        self._protocol.release(self.id)

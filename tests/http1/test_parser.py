@@ -54,7 +54,7 @@ class Outcome:
 
 def make_parser(**options: Any) -> RequestParser:
     config = Config(**options)
-    return RequestParser(Limits(config, template(config, "http", ("localhost", "80"))))
+    return RequestParser(Limits(config), template(config, "http", ("localhost", "80")))
 
 
 class Driver:
