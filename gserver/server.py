@@ -31,7 +31,7 @@ from gserver.interface import adapt, start
 from gserver.listener import Address, Listener, listen
 from gserver.log import AccessLog
 from gserver.request import Limits
-from gserver.transport import READ
+from gserver.transport import READ, Turn
 
 if TYPE_CHECKING:
     from gserver.tls import TlsContext
@@ -160,6 +160,7 @@ class Server:
         self.handler = Handler(self.application, hub, self._clock, config.request_timeout)
         if self._access_log is not None:
             self.handler.run = self._access_log.around(self.handler.run, hub)
+        turn = Turn(hub)
         for listener in self.listeners:
             scheme = "https" if listener.tls else "http"
             environ = template(config, scheme, listener.server) | self._environ
@@ -169,6 +170,7 @@ class Server:
                 clock=self._clock,
                 dispatch=self.handler.dispatch,
                 released=self._released,
+                turn=turn,
                 template=environ,
                 limits=self._limits,
                 tls=tls if listener.tls else None,
@@ -256,7 +258,7 @@ class Server:
 
     def _close_idle(self) -> None:
         for connection in list(self._connections):
-            if connection.protocol.idle:
+            if connection.idle:
                 connection.close()
 
     def _cut(self, timeout: float) -> None:

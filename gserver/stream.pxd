@@ -37,6 +37,7 @@ cdef class Stream:
     )
     cdef _take_head(self, status, headers)
     cpdef write(self, data)
+    @cython.locals(bodyless=bint)
     cdef _send_block(self, bytes data)
     cpdef bint bodyless(self)
     cpdef end(self)

@@ -220,19 +220,22 @@ class Stream:
             raise LocalProtocolError("content before start_response was called")
         if self.state is DONE or self.state is ABORTED:
             raise LocalProtocolError("content after the end of the response")
-        fits = data if self.length < 0 else data[: self.length - self.sent]
+        if self.length < 0 or len(data) <= self.length - self.sent:
+            self._send_block(data)
+            return
+        fits = data[: self.length - self.sent]
         if fits:
             self._send_block(fits)
-        if len(fits) < len(data):
-            raise LocalProtocolError(f"more content than the Content-Length of {self.length}")
+        raise LocalProtocolError(f"more content than the Content-Length of {self.length}")
 
     def _send_block(self, data: bytes) -> None:
-        if not self.bodyless():
+        bodyless = self.bodyless()
+        if not bodyless:
             self.sent += len(data)
         if self.state is HEADERS:
             self.state = BODY
             self.send_head(data)
-        elif not self.bodyless():
+        elif not bodyless:
             self.send_data(data)
 
     # -- what it calls through the environ ---------------------------------------------------
@@ -280,7 +283,7 @@ class Stream:
 
     def bodyless(self) -> bool:
         """No content may be sent, whatever the application returns (RFC 9110 6.4.1)."""
-        return self.head_request or bool(self.kinds & BODYLESS)
+        return self.head_request or self.kinds & BODYLESS != 0
 
     def end(self) -> None:
         """End the response; sends the head if no content came; may block.

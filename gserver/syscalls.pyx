@@ -12,13 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EINTR, errno
 
-cdef extern from "Python.h":
-    ctypedef struct PyObject
-    # Of a bytes object that nobody else has seen yet, which Cython's own types cannot express.
-    PyObject *_new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-    char *_as_string "PyBytes_AS_STRING"(PyObject *)
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
-    void Py_DECREF(PyObject *)
+from gserver.inplace cimport PyObject, Py_DECREF, as_string, finish, new_bytes
 
 cdef extern from "<sys/socket.h>" nogil:
     Py_ssize_t c_recv "recv"(int descriptor, void *buffer, size_t size, int flags)
@@ -46,16 +40,13 @@ cdef class Calls:
         if 0 <= size <= SHARED:
             received = self.received(shared, size)
             return PyBytes_FromStringAndSize(shared, received)
-        room = _new_bytes(NULL, size)
+        room = new_bytes(NULL, size)
         try:
-            received = self.received(_as_string(room), size)
+            received = self.received(as_string(room), size)
         except:
             Py_DECREF(room)
             raise
-        _PyBytes_Resize(&room, received)  # in its place
-        result = <object>room
-        Py_DECREF(room)
-        return result
+        return finish(room, received)
 
     cdef Py_ssize_t received(self, char *buffer, Py_ssize_t size) except -1:
         cdef Py_ssize_t received = c_recv(self.descriptor, buffer, size, 0)

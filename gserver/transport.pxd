@@ -5,6 +5,22 @@ cimport cython
 from gserver.clock cimport Clock
 
 
+cdef int _STREAK
+cdef Py_ssize_t _GATHER, _COPIED
+
+
+cdef class Transport
+
+
+cdef class Turn:
+    cdef object _hub
+    cdef list _packets
+
+    @cython.locals(packets=list, transport=Transport)
+    cpdef _hand_over(self)
+    cdef hold(self, Transport transport, bytes data)
+
+
 cdef class Transport:
     cdef readonly object config
     cdef readonly Clock clock
@@ -13,6 +29,8 @@ cdef class Transport:
     cdef public double deadline
     cdef readonly tuple remote
     cdef readonly bint reading
+    cdef public bint held
+    cdef Turn _turn
     cdef public Py_ssize_t packet
     cdef readonly bint blocked
     cdef object _unsent
@@ -34,7 +52,10 @@ cdef class Transport:
 
     cpdef hand_over(self, bytes data)
     cpdef end_turn(self)
+    @cython.locals(sent=Py_ssize_t)
     cpdef send(self, bytes data)
+    cpdef send_block(self, bytes data)
+    cdef _rest_from_sending(self)
     @cython.locals(size=Py_ssize_t, piece=bytes)
     cpdef send_pieces(self, list pieces)
     @cython.locals(piece=bytes, sent=Py_ssize_t)

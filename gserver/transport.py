@@ -103,6 +103,33 @@ class Context:
     clock: Clock
     dispatch: Callable[[Stream], None]
     released: Callable[[Any], None]
+    turn: Turn
+
+
+class Turn:
+    """Packets of this turn of the loop that wait until those of the other connections are there.
+
+    For TLS, of which the processor's caches hold no more than one side at a time: first all
+    packets are decrypted, then all are parsed. Runs in the hub.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._packets: list[tuple[Transport, bytes]] = []
+
+    def hold(self, transport: Transport, data: bytes) -> None:
+        """Hand `data` over at the end of the turn."""
+        self._packets.append((transport, data))
+        if len(self._packets) == 1:
+            self._hub.loop.run_callback(self._hand_over)
+
+    def _hand_over(self) -> None:
+        packets = self._packets[:]
+        self._packets.clear()
+        for transport, data in packets:
+            transport.held = False
+            if not transport.closed:
+                transport.hand_over(data)
 
 
 class Transport:
@@ -116,6 +143,7 @@ class Transport:
         packet: Bytes that are received at once.
         blocked: The socket is full, and what `offer` was given has not been sent yet.
         reading: The hub reads from the socket.
+        held: A packet waits for the end of the turn.
         closed: The socket is closed.
         hub: gevent's hub, in which all of this runs.
         tls: The TLS session, if there is one.
@@ -126,6 +154,7 @@ class Transport:
         self.clock = context.clock
         self.dispatch = context.dispatch
         self._released = context.released
+        self._turn = context.turn
         self.hub = context.hub
         self._socket = sock
         self._descriptor = sock.fileno()
@@ -144,6 +173,7 @@ class Transport:
         self.blocked = False
         self._unsent = memoryview(b"")
         self.reading = True
+        self.held = False
         self.tls: TlsSession | None = None
         self.deadline = NEVER
         self.protocol: ConnectionProtocol
@@ -180,7 +210,17 @@ class Transport:
         except OSError:
             self.abort()
             return
-        self.hand_over(data)
+        # While something goes on, a handler may read the next packet itself, and overtake.
+        if self.tls is not None and self.protocol.idle:
+            self.held = True
+            self._turn.hold(self, data)
+        else:
+            self.hand_over(data)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is going on: the connection may be closed without loss."""
+        return not self.held and self.protocol.idle
 
     def hand_over(self, data: bytes) -> None:
         """Give the protocol what has come; b"" is the end."""
@@ -298,6 +338,11 @@ class Transport:
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
+    def send_block(self, data: bytes) -> None:
+        """Send `data`, of which more will come; blocks like `send`."""
+        self.send(data)
+        self._rest_from_sending()
+
     def send_pieces(self, pieces: list[bytes]) -> None:
         """Send `pieces` one after the other, in one system call if possible; blocks like `send`."""
         size = 0
@@ -312,7 +357,13 @@ class Transport:
         else:
             for piece in pieces:
                 self.send(piece)
-        # Afterwards: whoever checked that it may send has to be the next to do so.
+        self._rest_from_sending()
+
+    def _rest_from_sending(self) -> None:
+        """Let others have a turn now and then.
+
+        After a send, not before: whoever checked that it may send has to be the next to do so.
+        """
         self._streak += 1
         if self._streak > _STREAK:
             self._streak = 0

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gserver.api.errors import Disconnected
 from gserver.clock import NEVER, Clock
 from gserver.config import Config
-from gserver.transport import Context, Transport
+from gserver.transport import Context, Transport, Turn
 
 Pair = tuple[Transport, socket.socket]
 
@@ -59,6 +59,7 @@ class Ends:
 
     def __init__(self) -> None:
         self.clock = Clock(gevent.get_hub(), 0.02, "")
+        self.turn = Turn(gevent.get_hub())
         self.released: list[Transport] = []
         self.gone = Event()
         self._sockets: list[socket.socket] = []
@@ -71,6 +72,7 @@ class Ends:
             clock=self.clock,
             dispatch=NotImplemented,
             released=self._release,
+            turn=self.turn,
         )
         transport = Transport(context, sock, ("192.0.2.1", 4711))
         transport.protocol = Recorder()
@@ -88,6 +90,7 @@ class Ends:
         sock = socket.socket(fileno=ours.detach())
         sock.setblocking(False)
         self._sockets += [sock, theirs]
+        self.last_socket = sock
         return self.make(sock, **options), theirs
 
     def look_around(self) -> None:
@@ -399,7 +402,14 @@ def test_a_client_without_an_address(ends: Ends) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         transport = Transport(
-            Context(Config(), gevent.get_hub(), ends.clock, NotImplemented, ends.released.append),
+            Context(
+                config=Config(),
+                hub=gevent.get_hub(),
+                clock=ends.clock,
+                dispatch=NotImplemented,
+                released=ends.released.append,
+                turn=ends.turn,
+            ),
             ours,
             "",
         )
@@ -407,3 +417,91 @@ def test_a_client_without_an_address(ends: Ends) -> None:
         assert transport.remote == ("", "")
         assert transport.peer == "unix"
         transport.abort()
+
+
+# -- packets of one turn ---------------------------------------------------------------------
+
+
+class Cipher:
+    """A TLS session that changes nothing, and notes in which order it was used."""
+
+    pending = False
+
+    def __init__(self, sock: Any, log: list[str]) -> None:
+        self._sock = sock
+        self._log = log
+
+    def receive(self, size: int) -> bytes:
+        self._log.append("decrypted")
+        data: bytes = self._sock.recv(size)
+        return data
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+
+class Logging(Recorder):
+    """Notes in the same log what it is handed."""
+
+    def __init__(self, log: list[str]) -> None:
+        super().__init__()
+        self.log = log
+
+    def receive_data(self, data: bytes) -> None:
+        self.log.append(data.decode())
+
+    def receive_eof(self) -> None:
+        self.log.append("end")
+
+
+def secure(ends: Ends, log: list[str]) -> tuple[Transport, Logging, socket.socket]:
+    transport, client = ends.pair()
+    transport.encrypt(Cipher(ends.last_socket, log))  # type: ignore[arg-type]
+    transport.protocol = protocol = Logging(log)
+    return transport, protocol, client
+
+
+def test_all_packets_of_a_turn_are_decrypted_before_one_is_handled(ends: Ends) -> None:
+    log: list[str] = []
+    transports = [secure(ends, log) for _ in range(3)]
+    for number, (transport, _, client) in enumerate(transports):
+        client.sendall(b"%d" % number)
+        transport.on_readable()
+        assert not transport.idle, "it must not be closed as if nothing had come"
+    assert log == ["decrypted"] * 3
+    ends.look_around()
+    assert log[3:] == ["0", "1", "2"]
+    assert all(transport.idle for transport, _, _ in transports)
+
+
+def test_where_a_handler_may_read_nothing_is_held_back(ends: Ends) -> None:
+    log: list[str] = []
+    transport, protocol, client = secure(ends, log)
+    protocol.idle = False
+    client.sendall(b"now")
+    transport.on_readable()
+    assert log == ["decrypted", "now"]
+
+
+def test_packets_of_one_connection_keep_their_order(ends: Ends) -> None:
+    log: list[str] = []
+    transport, _, client = secure(ends, log)
+    client.sendall(b"first")
+    transport.on_readable()
+    client.close()
+    transport.on_readable()
+    ends.look_around()
+    assert log == ["decrypted", "decrypted", "first", "end"]
+
+
+def test_what_a_connection_closed_meanwhile_has_sent_is_dropped(ends: Ends) -> None:
+    log: list[str] = []
+    transport, _, client = secure(ends, log)
+    other, _, second = secure(ends, log)
+    client.sendall(b"lost")
+    second.sendall(b"kept")
+    transport.on_readable()
+    other.on_readable()
+    transport.abort()
+    ends.look_around()
+    assert log[2:] == ["kept"]

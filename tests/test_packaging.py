@@ -146,6 +146,7 @@ def test_the_sdist_holds_what_is_compiled_and_nothing_that_was(built: Built) -> 
     types = {name for name in sources if name.endswith(".pxd")}
     assert types == {
         "gserver/http2/libnghttp2.pxd",
+        "gserver/inplace.pxd",
         *(f"{name.replace('.', '/')}.pxd" for name in MODULES),
     }
     for binding in ("gserver/http2/nghttp2", "gserver/syscalls", "gserver/websocket/masking"):

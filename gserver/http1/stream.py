@@ -226,7 +226,7 @@ class Http1Stream(Stream):
         if self._chunked:
             self._connection.send_pieces([b"%x\r\n" % len(data), data, b"\r\n"])
         else:
-            self._connection.send_pieces([data])
+            self._connection.send_block(data)
 
     def send_file(self, descriptor: int, offset: int, size: int) -> None:
         """Send the head and a region of a file, which the kernel reads where it can."""

@@ -14,17 +14,10 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from gserver.http2.libnghttp2 cimport *
+from gserver.inplace cimport PyObject, as_string, finish, new_bytes
 
 from gserver.http2.engine import ConnectionBroken, ErrorCode
 
-
-cdef extern from "Python.h":
-    ctypedef struct PyObject
-    # Of a bytes object that nobody else has seen yet, which Cython's own types cannot express.
-    PyObject *_new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-    char *_as_string "PyBytes_AS_STRING"(PyObject *)
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
-    void Py_DECREF(PyObject *)
 
 
 cdef enum:
@@ -281,18 +274,18 @@ cdef class NghttpEngine:
         room = size + FRAME_ROOM
         if length > room:
             return PyBytes_FromStringAndSize(<const char *>frame, length)
-        output = _new_bytes(NULL, room)
+        output = new_bytes(NULL, room)
         while length > 0:
-            memcpy(_as_string(output) + filled, frame, length)
+            memcpy(as_string(output) + filled, frame, length)
             filled += length
             if filled >= size:
                 break
             length = nghttp2_session_mem_send(self._session, &frame)
             if length > room - filled:
                 # Larger than any DATA frame: a large header section.
-                result = _finish(output, filled)
+                result = finish(output, filled)
                 return result + PyBytes_FromStringAndSize(<const char *>frame, length)
-        return _finish(output, filled)
+        return finish(output, filled)
 
     def respond(self, int32_t id, list fields not None, bytes body not None):
         cdef _Stream stream = self._streams.get(id)
@@ -642,6 +635,8 @@ cdef class NghttpEngine:
             return 0
         self.active -= 1
         self._pushed -= stream.pushed
+        if self._receiving is stream:
+            self._receiving = None
         if stream.requested and not stream.forgotten:
             if not (stream.remote_ended and stream.local_ended):
                 self.events.append((RESET_EVENT, id, code))
@@ -709,14 +704,6 @@ cdef bytes _remembered(list known, const uint8_t *text, size_t length):
     found = PyBytes_FromStringAndSize(<const char *>text, length)
     known[slot] = found
     return found
-
-
-cdef object _finish(PyObject *output, Py_ssize_t size):
-    """Return the bytes object, which so far has one owner, cut to its size."""
-    _PyBytes_Resize(&output, size)
-    result = <object>output
-    Py_DECREF(output)
-    return result
 
 
 cdef int _fill(nghttp2_nv *nv, list fields, uint8_t flags) except -1:
