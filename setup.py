@@ -22,6 +22,7 @@ MODULES = [
     "gserver.stream",
     "gserver.handler",
     "gserver.transport",
+    "gserver.turn",
     "gserver.http1.parser",
     "gserver.http1.stream",
     "gserver.http1.protocol",

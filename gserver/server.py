@@ -31,7 +31,8 @@ from gserver.interface import adapt, start
 from gserver.listener import Address, Listener, listen
 from gserver.log import AccessLog
 from gserver.request import Limits
-from gserver.transport import READ, Turn
+from gserver.transport import READ
+from gserver.turn import Turn
 
 if TYPE_CHECKING:
     from gserver.tls import TlsContext

@@ -3,22 +3,11 @@
 cimport cython
 
 from gserver.clock cimport Clock
+from gserver.turn cimport Turn
 
 
 cdef int _STREAK
 cdef Py_ssize_t _GATHER, _COPIED
-
-
-cdef class Transport
-
-
-cdef class Turn:
-    cdef object _hub
-    cdef list _packets
-
-    @cython.locals(packets=list, transport=Transport)
-    cpdef _hand_over(self)
-    cdef hold(self, Transport transport, bytes data)
 
 
 cdef class Transport:

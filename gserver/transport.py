@@ -27,6 +27,7 @@ from gserver.config import Config
 from gserver.environ import Environ
 from gserver.files import FileSender, read_cached
 from gserver.stream import Stream
+from gserver.turn import Turn
 
 try:
     from gserver.syscalls import Calls
@@ -104,32 +105,6 @@ class Context:
     dispatch: Callable[[Stream], None]
     released: Callable[[Any], None]
     turn: Turn
-
-
-class Turn:
-    """Packets of this turn of the loop that wait until those of the other connections are there.
-
-    For TLS, of which the processor's caches hold no more than one side at a time: first all
-    packets are decrypted, then all are parsed. Runs in the hub.
-    """
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._packets: list[tuple[Transport, bytes]] = []
-
-    def hold(self, transport: Transport, data: bytes) -> None:
-        """Hand `data` over at the end of the turn."""
-        self._packets.append((transport, data))
-        if len(self._packets) == 1:
-            self._hub.loop.run_callback(self._hand_over)
-
-    def _hand_over(self) -> None:
-        packets = self._packets[:]
-        self._packets.clear()
-        for transport, data in packets:
-            transport.held = False
-            if not transport.closed:
-                transport.hand_over(data)
 
 
 class Transport:

@@ -28,6 +28,7 @@ MODULES = [
     "gserver.fields",
     "gserver.stream",
     "gserver.transport",
+    "gserver.turn",
     "gserver.handler",
     "gserver.http1.parser",
     "gserver.http1.stream",

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from gserver.api.errors import Disconnected
 from gserver.clock import NEVER, Clock
 from gserver.config import Config
-from gserver.transport import Context, Transport, Turn
+from gserver.transport import Context, Transport
+from gserver.turn import Turn
 
 Pair = tuple[Transport, socket.socket]
 
